@@ -1,0 +1,96 @@
+/* The embedded state store of one node: one write-ahead log for all its groups, and their snapshots (docs/disk.md; W1-W11).
+ *
+ * Pure in the sense of docs/architecture.md: it reaches a disk only through `struct files`. It is used by one thread at a
+ * time (the log thread; the simulator's only thread). The node describes what to write as records (below) in one buffer
+ * per loop turn; store_append puts any number of such buffers into blocks of the current segment, store_sync makes all
+ * of them durable with one fdatasync.
+ *
+ * An error from append or sync other than STORE_FULL poisons the store: every later call answers STORE_FAILED and the
+ * process must stop (a failed fdatasync is never retried, W5). */
+#ifndef SYN_STORAGE_STORE_H
+#define SYN_STORAGE_STORE_H
+
+#include "consensus/consensus.h"
+#include "storage/files.h"
+
+enum store_status {
+    STORE_OK = 0,
+    STORE_FULL,      /* no room (ENOSPC, EDQUOT): nothing of this append was written; it may be tried again */
+    STORE_FAILED,    /* the disk failed; store_error() says what and where; the process must stop */
+    STORE_CORRUPT,   /* recovery: damage before the end of the log; store_error() names file and offset */
+    STORE_LOCKED,    /* another process has this directory */
+    STORE_MISMATCH,  /* the directory belongs to another node, cluster, or a newer format */
+};
+
+/* Records, concatenated in a buffer by these encoders (storage/log_codec.c). */
+void log_put_hard_state(struct buf *out, uint32_t group, uint64_t term, node_id_t vote, uint64_t commit);
+/* The run replaces everything of this group at and beyond first_index. */
+void log_put_entries(struct buf *out, uint32_t group, uint64_t first_index, uint32_t n_entries, slice_t run);
+/* The group's log restarts after index (a snapshot was installed, or made); recovery ignores older entries. */
+void log_put_snapshot_mark(struct buf *out, uint32_t group, uint64_t index, uint64_t term, bool installed);
+
+struct store_options {
+    uint64_t node_uuid_seed;   /* randomness for a new node uuid */
+    node_id_t self;
+    slice_t node_name;         /* checked against the directory's identity */
+    uint64_t cluster_key;      /* hash of what must be equal in the whole cluster (initial members, GROUPS, consensus) */
+    uint32_t groups;
+    uint32_t segment_bytes;    /* 16 MiB by default; tests use small ones */
+};
+
+struct store_group {            /* what recovery found of one group */
+    bool exists;
+    uint64_t term;
+    node_id_t vote;
+    uint64_t commit;
+    uint64_t snapshot_index;    /* newest whole snapshot on disk, 0: none */
+    uint64_t snapshot_term;
+    uint64_t first_index;       /* entries [first_index, first_index + n_entries) */
+    uint32_t n_entries;
+    struct buf run;             /* owned by the store until store_recovered_free */
+};
+
+struct store_recovery {
+    bool fresh;                 /* the directory was empty: this node remembers nothing (P8) */
+    uint64_t node_uuid;         /* made when the directory was; other nodes tell a wiped disk by it */
+    uint64_t incarnation;       /* durable count of starts, grows by one each */
+    struct store_group *groups; /* options.groups of them */
+    uint64_t torn_bytes;        /* cut from the tail: was never acknowledged */
+    uint32_t segments;
+};
+
+struct store;
+
+enum store_status store_open(const struct files *files, const struct store_options *o, struct store **out,
+                             struct store_recovery *recovered, struct buf *error);
+void store_recovered_free(struct store_recovery *r);
+void store_close(struct store *s); /* marks a clean end when the store is healthy */
+
+enum store_status store_append(struct store *s, slice_t records);
+enum store_status store_sync(struct store *s);
+/* Makes the next segment ready (zeroed and synced) when it is not; call when idle. STORE_FULL: space is low, the node
+ * refuses new writes and asks again later; what is in flight still fits. */
+enum store_status store_prepare(struct store *s);
+bool store_needs_prepare(const struct store *s);
+
+/* Snapshot files, one newest per group. Chunks are written in order; last makes it durable (fsync, rename, fsync of the
+ * directory) and only then is it the newest. zstd inside; a CRC32C per chunk; bad or missing bytes answer STORE_CORRUPT. */
+enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
+                                       slice_t chunk, bool last);
+void store_snapshot_abort(struct store *s, uint32_t group);
+/* Raw bytes of the newest snapshot file for sending to a peer, and the same on the receiving side: byte-identical files. */
+enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
+                                          struct buf *out, bool *last);
+enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
+                                           slice_t chunk, bool last);
+/* Reads and verifies the newest snapshot, calling fn with decompressed pieces in order. fn returns false to stop. */
+enum store_status store_snapshot_load(struct store *s, uint32_t group, uint64_t index,
+                                      bool (*fn)(void *arg, slice_t piece), void *arg);
+/* Which log index each group no longer needs (its durable snapshot covers it). Deletes or recycles whole segments. */
+enum store_status store_trim(struct store *s, const uint64_t *snapshot_index_per_group);
+
+struct store_stats { uint64_t appends, syncs, bytes, segments, log_bytes, snapshot_bytes; };
+void store_stats(const struct store *s, struct store_stats *out);
+const char *store_error(const struct store *s);
+
+#endif
