@@ -1,0 +1,27 @@
+"""The history checker catches what it is for: each planted violation is named, and a clean history is not."""
+from history import Grant, check
+
+
+def grant(token, called, returned, released, owner='a', release=1, resource='r'):
+    return Grant(resource, token, owner, called, returned, 4.0, released, released + 0.1, release)
+
+
+def test_checker_accepts_a_clean_history():
+    assert check([grant(1, 0, 1, 2), grant(2, 0.5, 2.05, 3, 'b'), grant(1, 0, 1, 9, resource='s')]) == []
+    assert check([grant(1, 0, 1, 20, release='STALE'), grant(2, 3, 4.5, 5)]) == [], 'a hold ends at its TTL'
+
+
+def test_checker_catches_two_holders():
+    assert 'hold at once' in check([grant(1, 0, 1, 3), grant(2, 0.5, 2, 4, 'b')])[0]
+
+
+def test_checker_catches_a_token_that_falls():
+    assert 'before token' in check([grant(5, 10, 11, 12), grant(6, 0, 1, 2)])[0]
+
+
+def test_checker_catches_a_token_given_twice():
+    assert 'was given to' in check([grant(5, 0, 1, 2), grant(5, 3, 4, 5, 'b')])[0]
+
+
+def test_checker_catches_a_lost_acknowledgement():
+    assert 'was lost' in check([grant(5, 0, 1, 2, release='STALE')])[0]
