@@ -1,0 +1,212 @@
+"""Partitions and bad links between real processes, under load: nothing is granted twice, and what has a majority goes on."""
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+
+from harness import Cluster, Skip, acquire, expect_error, wait_for
+from history import Load
+from proxy import ProxiedCluster
+
+MINORITY_WORDS = 'LOADING NOQUORUM UNCERTAIN CLUSTERDOWN'
+
+
+def goes_on(load, what, by=100):
+    begun = load.count()
+    wait_for(f'clients to go on after {what}', lambda: load.moved_on(begun, by), 40)
+
+
+def finish(cluster, load):
+    cluster.proxy.heal()
+    goes_on(load, 'the heal')
+    cluster.wait_ready()
+    load.stop()
+    load.check()
+
+
+def other_leader(cluster, old):
+    others = [n for n in cluster.nodes if n is not old]
+    return wait_for('a leader of the majority', lambda: next((n for n in others if n.raft().get('role') == 'LEADER'), None), 30)
+
+
+def test_a_leader_cut_off_silently():
+    with ProxiedCluster(3, {'REQUEST_TIMEOUT': '1500'}) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        old = cluster.leader()
+        cluster.proxy.isolate(old.name)
+        other_leader(cluster, old)
+        goes_on(load, 'the cut', 40)
+        wait_for('the old leader to step down (CheckQuorum)', lambda: old.raft()['role'] != 'LEADER')
+        expect_error(MINORITY_WORDS, old.client(timeout=30).cmd, 'LOCK.ACQUIRE', 'minority', 'EXCLUSIVE', 'OWNER', 'm')
+        finish(cluster, load)
+
+
+def test_a_leader_cut_off_with_resets():
+    with ProxiedCluster(3, {'REQUEST_TIMEOUT': '1500'}) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        old = cluster.leader()
+        cluster.proxy.isolate(old.name, refuse=True)
+        other_leader(cluster, old)
+        goes_on(load, 'the cut', 40)
+        finish(cluster, load)
+
+
+def test_a_leader_that_can_only_send():
+    with ProxiedCluster(3, {'REQUEST_TIMEOUT': '1500'}) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        old = cluster.leader()
+        for node in cluster.nodes:
+            if node is not old:
+                cluster.proxy.set(node.name, old.name, hold=True)
+        other_leader(cluster, old)
+        goes_on(load, 'the one-way cut', 40)
+        finish(cluster, load)
+
+
+def test_a_follower_that_can_only_send_does_not_depose_the_leader():
+    with ProxiedCluster(3) as cluster, Load(cluster.nodes[:1], workers=8) as load:
+        goes_on(load, 'the start')
+        deaf = cluster.followers()[-1]
+        term = cluster.leader().raft()['term']
+        for node in cluster.nodes:
+            if node is not deaf:
+                cluster.proxy.set(node.name, deaf.name, hold=True)
+        time.sleep(4)  # several election timeouts of the deaf node
+        goes_on(load, 'the one-way cut', 20)
+        assert cluster.leader([n for n in cluster.nodes if n is not deaf]).raft()['term'] <= term + 1
+        finish(cluster, load)
+
+
+def test_one_broken_pair_leaves_a_majority_that_goes_on():
+    """n1 and n2 cannot talk to each other, n3 talks to both: the bridge of N7."""
+    with ProxiedCluster(3, {'REQUEST_TIMEOUT': '2000'}) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        cluster.proxy.set('n1', 'n2', hold=True)
+        cluster.proxy.set('n2', 'n1', hold=True)
+        goes_on(load, 'the broken pair', 100)
+        finish(cluster, load)
+
+
+def test_flapping_links():
+    with ProxiedCluster(3, {'REQUEST_TIMEOUT': '2000'}) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        for turn in range(10):
+            cluster.proxy.isolate(cluster.nodes[turn % 3].name)
+            time.sleep(0.3)
+            cluster.proxy.heal()
+            time.sleep(0.3)
+        finish(cluster, load)
+
+
+def test_long_and_uneven_delays():
+    with ProxiedCluster(3) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        cluster.proxy.everywhere(delay=(0.0, 0.06))
+        goes_on(load, 'the delays', 60)
+        finish(cluster, load)
+
+
+def test_flipped_bits_are_refused_and_counted():
+    with ProxiedCluster(3) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        cluster.proxy.everywhere(flip=0.01)
+        wait_for('bits to be flipped', lambda: cluster.proxy.harmed() >= 10, 40)
+        goes_on(load, 'the flips', 20)
+        finish(cluster, load)
+        pages = ''.join(n.request('GET', '/metrics')[1] for n in cluster.nodes)
+        refused = [line for line in pages.splitlines() if 'refused' in line and not line.startswith('#')]
+        assert any(float(line.rsplit(' ', 1)[1]) > 0 for line in refused), refused
+
+
+def test_frames_cut_short():
+    with ProxiedCluster(3) as cluster, Load(cluster.nodes) as load:
+        goes_on(load, 'the start')
+        cluster.proxy.everywhere(truncate=0.01)
+        wait_for('frames to be cut', lambda: cluster.proxy.harmed() >= 10, 40)
+        goes_on(load, 'the cuts', 20)
+        finish(cluster, load)
+
+
+def test_a_slow_link_to_one_follower_slows_nobody():
+    with ProxiedCluster(3) as cluster, Load(cluster.nodes[:2], workers=8) as load:
+        slow = cluster.followers()[-1]
+        goes_on(load, 'the start')
+        for node in cluster.nodes:
+            if node is not slow:
+                cluster.proxy.set(node.name, slow.name, bytes_per_s=2000)
+        goes_on(load, 'the slow link', 100)
+        finish(cluster, load)
+
+
+def test_garbage_on_the_peer_port():
+    """I34, I37, I38: what is not a peer is closed, counted, and changes nothing."""
+    import socket
+    with Cluster(3) as cluster:
+        node, term = cluster.leader(), cluster.leader().raft()['term']
+        for raw in (b'', b'\0' * 8, b'\xff' * 4096, b'GET / HTTP/1.1\r\n\r\n', b'*1\r\n$4\r\nPING\r\n',
+                    b'\x05\0\0\0\0\0\0\0\xdd\xff\xff\xff\xff', b'\x91' * 100000, os.urandom(20000)):
+            with contextlib.suppress(ConnectionError), socket.create_connection(('127.0.0.1', node.peer), 5) as door:
+                door.sendall(raw)
+                door.shutdown(socket.SHUT_WR)
+                door.settimeout(10)
+                while door.recv(4096):
+                    pass
+        acquire(node.client(), 'alive', 'OWNER', 'a')
+        assert cluster.leader().raft()['term'] == term
+
+
+@contextlib.contextmanager
+def namespaces(count):
+    """One network namespace per node on a bridge; yields their names and addresses."""
+    if os.geteuid() != 0 or not shutil.which('ip'):
+        raise Skip('network namespaces need root and iproute2')
+    tag = f'sx{os.getpid() % 10000}'
+    net = f'10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}'
+
+    def ip(*words, check=True):
+        return subprocess.run(['ip', *words], check=check, capture_output=True).returncode == 0
+    if not ip('netns', 'add', f'{tag}n0', check=False):
+        raise Skip('this system lets nobody make network namespaces')
+    try:
+        ip('link', 'add', f'{tag}br', 'type', 'bridge')
+        ip('addr', 'add', f'{net}.254/24', 'dev', f'{tag}br')
+        ip('link', 'set', f'{tag}br', 'up')
+        for i in range(1, count + 1):
+            space, link = f'{tag}n{i}', f'{tag}v{i}'
+            ip('netns', 'add', space)
+            ip('link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space)
+            ip('link', 'set', link, 'master', f'{tag}br', 'up')
+            ip('-n', space, 'addr', 'add', f'{net}.{i}/24', 'dev', 'eth0')
+            ip('-n', space, 'link', 'set', 'eth0', 'up')
+            ip('-n', space, 'link', 'set', 'lo', 'up')
+        yield [f'{tag}n{i}' for i in range(1, count + 1)], [f'{net}.{i}' for i in range(1, count + 1)], lambda i, state: ip('link', 'set', f'{tag}v{i}', state)
+    finally:
+        for i in range(count + 1):
+            ip('netns', 'del', f'{tag}n{i}', check=False)
+        ip('link', 'del', f'{tag}br', check=False)
+
+
+def test_a_real_network_partition_in_namespaces():
+    """The same cut by the kernel: the leader's cable is pulled and put back."""
+    with namespaces(3) as (spaces, addresses, cable):
+        cluster = Cluster(3, start=False, env={'REQUIREPASS': 'p', 'PEER_SECRET': 'a-secret-of-32-bytes-for-the-test', 'REQUEST_TIMEOUT': '1500'})
+        members = ','.join(f'{n.name}@{a}:{n.peer}' for n, a in zip(cluster.nodes, addresses))
+        for node, space, address in zip(cluster.nodes, spaces, addresses):
+            node.wrapper, node.host = ['ip', 'netns', 'exec', space], address
+            node.env.update(NODE_HOST=address, CLUSTER_NODES=members)
+        with cluster:
+            cluster.start()
+            with Load(cluster.nodes) as load:
+                goes_on(load, 'the start')
+                for _ in range(2):
+                    old = cluster.leader()
+                    number = cluster.nodes.index(old) + 1
+                    cable(number, 'down')
+                    other_leader(cluster, old)
+                    goes_on(load, 'the pulled cable', 40)
+                    cable(number, 'up')
+                    cluster.wait_ready([old])
+                goes_on(load, 'the cable is back')
+                load.stop()
+                load.check()
