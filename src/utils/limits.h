@@ -1,0 +1,68 @@
+/* Every bound of the product, each with its reason. Whatever grows with what others send has its bound here; at the bound
+ * the request is refused (LIMIT, BUSY or a protocol error), counted, and nothing else is disturbed. Bytes unless the name
+ * ends in a unit or names what is counted. Bounds that an operator may set are in config_table.h. */
+#ifndef SYN_UTILS_LIMITS_H
+#define SYN_UTILS_LIMITS_H
+
+enum {
+    /* RESP, before a connection has authenticated: what a stranger may make us hold (CVE-2021-32675 held gigabytes). */
+    LIMIT_PREAUTH_ARGS = 8,                        /* HELLO 3 AUTH u p SETNAME n is 7 */
+    LIMIT_PREAUTH_ARG_BYTES = 1024,                /* a long password fits */
+    LIMIT_PREAUTH_BYTES = 64 * 1024,               /* whole command and everything unread behind it */
+    LIMIT_PREAUTH_MS = 5000,                       /* time to authenticate; an idle stranger frees its place */
+
+    /* RESP, of an authenticated client. */
+    LIMIT_RESP_ARGS = 1024,                        /* ACQUIREALL and batches fit; the argument table stays at 16 KiB */
+    LIMIT_KEY_BYTES = 1024,                        /* names of locks, keys, topics: a name is no place for data */
+    LIMIT_VALUE_BYTES = 1024 * 1024,               /* one value holds up the loop and the log for under 2 ms */
+    LIMIT_COMMAND_BYTES = 2 * 1024 * 1024,         /* one command, all arguments; as an entry it must fit a frame */
+    LIMIT_INLINE_BYTES = 4 * 1024,                 /* typed by hand; without a newline it must end somewhere */
+    LIMIT_ERROR_ECHO_BYTES = 128,                  /* of a client's words in an error: Redis' bound */
+    LIMIT_PIPELINE_COMMANDS = 1024,                /* per connection and turn: no client starves another of the loop */
+    LIMIT_OUTPUT_BYTES = 4 * 1024 * 1024,          /* unsent replies; beyond it reading stops, then the connection closes */
+    LIMIT_OUTPUT_CLOSE_MS = 10 * 1000,             /* a client that takes nothing for so long while over it is closed */
+
+    /* HTTP/1.1. */
+    LIMIT_HTTP_LINE_BYTES = 8 * 1024,              /* request line: RFC 9112 section 3 asks for at least 8000 */
+    LIMIT_HTTP_HEADERS = 64,                       /* browsers behind proxies send about 30 */
+    LIMIT_HTTP_HEADER_BYTES = 16 * 1024,           /* all headers together, as nginx and Node.js */
+    LIMIT_HTTP_BODY_BYTES = 1024 * 1024,           /* a value and its JSON */
+    LIMIT_HTTP_HEADER_MS = 10 * 1000,              /* whole header block: a slow drip ends (slowloris) */
+    LIMIT_HTTP_BODY_MS = 30 * 1000,                /* whole body */
+    LIMIT_HTTP_PIPELINE = 32,                      /* unanswered requests per connection; then reading stops */
+    LIMIT_JSON_DEPTH = 16,                         /* our own requests need 4 */
+
+    /* Between nodes. */
+    LIMIT_FRAME_BYTES = 4 * 1024 * 1024,           /* one turn's messages to a peer; refused before memory is taken */
+    LIMIT_FRAME_DEPTH = 8,                         /* msgpack nesting; our messages need 4 */
+    LIMIT_FRAME_ELEMENTS = 1024 * 1024,            /* msgpack elements in one frame, counts believed only within it */
+    LIMIT_PEER_HELLO_MS = 5000,                    /* an accepted peer connection without its HELLO closes */
+    LIMIT_TERM_JUMP = 1 << 20,                     /* a term further ahead than this is refused: it would wedge elections */
+
+    /* Locks and sessions. */
+    LIMIT_OWNER_BYTES = 128,                       /* an owner is shown in every error and graph edge */
+    LIMIT_META_BYTES = 4 * 1024,                   /* lives in replicated memory for as long as the lock */
+    LIMIT_REASON_BYTES = 256,                      /* FORCE ... REASON, for the audit line */
+    LIMIT_SESSION_NAME_BYTES = 128,
+    LIMIT_IDEM_BYTES = 128,                        /* a UUID with a prefix */
+    LIMIT_ACQUIREALL_NAMES = 64,                   /* one entry; 64 names of 1 KiB are 64 KiB of log */
+    LIMIT_WAITERS_PER_RESOURCE = 65536,            /* beyond, the wait is longer than any deadline; refused with LIMIT */
+    LIMIT_HOLDERS_PER_RESOURCE = 65536,            /* shared holders */
+    LIMIT_SESSIONS = 1000 * 1000,                  /* in group 0; about 200 MB */
+    LIMIT_LOCKS_PER_GROUP = 10 * 1000 * 1000,      /* held or awaited names; about 3 GB beyond their names */
+    LIMIT_TTL_MS_MIN = 10,                         /* below a network round trip a lock is lost before it is known */
+    LIMIT_TTL_MS_MAX = 24 * 60 * 60 * 1000,        /* a lock needed longer renews: a dead holder blocks no more than a day */
+    LIMIT_WAIT_MS_MAX = 24 * 60 * 60 * 1000,
+    LIMIT_DEADLOCK_NAMES = 64,                     /* owners and resources named in a DEADLOCK error; longer cycles are cut */
+    LIMIT_IDEM_ENTRIES = 100 * 1000,               /* remembered replies per group, by age and by this count */
+    LIMIT_IDEM_MS = 2 * 60 * 1000,                 /* longer than any client's retries */
+    LIMIT_LIST_REPLY = 1000,                       /* rows in one LIST reply; the cursor leads on */
+
+    /* Doors of one node. */
+    LIMIT_CONNECTIONS = 10 * 1000,                 /* Redis' default; each may hold a buffer */
+    LIMIT_REQUESTS_PARKED = 100 * 1000,            /* waiting for a leader; beyond it BUSY at once */
+    LIMIT_LOG_LINE_BYTES = 2 * 1024,               /* one log line, escaped */
+    LIMIT_LOG_LINES_PER_SECOND = 1,                /* per source of trouble (bad input, one peer) */
+};
+
+#endif
