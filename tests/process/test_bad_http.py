@@ -1,0 +1,204 @@
+"""Bad input at the HTTP door, one test per row of the list."""
+import contextlib
+import socket
+import time
+
+from harness import SLOW, Cluster
+
+ACQUIRE = '{"resource_id":"r","lock_type":"exclusive","client_id":"c"}'
+
+
+@contextlib.contextmanager
+def one_node():
+    with Cluster(1) as cluster:
+        yield cluster.nodes[0]
+        assert cluster.nodes[0].request('GET', '/livez')[0] == 200
+
+
+def exchange(node, raw, timeout=10.0):
+    """Sends raw bytes; returns (everything answered, whether the server closed)."""
+    raw = raw if isinstance(raw, bytes) else raw.encode()
+    with socket.create_connection(('127.0.0.1', node.http), 5) as door:
+        with contextlib.suppress(ConnectionError):
+            door.sendall(raw)
+        door.settimeout(timeout * SLOW)
+        got, closed = b'', False
+        try:
+            while True:
+                chunk = door.recv(65536)
+                if not chunk:
+                    closed = True
+                    break
+                got += chunk
+                if complete(got):
+                    door.settimeout(1.0 * SLOW)
+        except socket.timeout:
+            pass
+        except ConnectionError:
+            closed = True
+        return got, closed
+
+
+def complete(got):
+    head, mark, body = got.partition(b'\r\n\r\n')
+    lengths = [line.split(b':')[1] for line in head.lower().split(b'\r\n') if line.startswith(b'content-length:')]
+    return bool(mark) and bool(lengths) and len(body) >= int(lengths[0])
+
+
+def status(answer):
+    return int(answer.split(b' ', 2)[1]) if answer.startswith(b'HTTP/1.') else 0
+
+
+def refused(node, raw, codes=(400,)):
+    """One refusal with one of the codes, then the end of the connection; never a second answer from smuggled bytes."""
+    answer, closed = exchange(node, raw)
+    assert status(answer) in codes, f'{raw[:120]!r}: {answer[:120]!r}'
+    assert closed, f'{raw[:120]!r}: still open'
+    assert answer.count(b'HTTP/1.1 ') == 1, answer[:300]
+
+
+def post(headers, body='', path='/lock/acquire', version='1.1'):
+    return f'POST {path} HTTP/{version}\r\nHost: x\r\n{headers}\r\n{body}'
+
+
+SMUGGLED = 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\n'
+
+
+def test_i20_both_length_and_chunked():
+    with one_node() as node:
+        refused(node, post('Content-Length: 5\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\n' + SMUGGLED))
+
+
+def test_i21_lengths_that_disagree_or_are_not_digits():
+    with one_node() as node:
+        refused(node, post('Content-Length: 5\r\nContent-Length: 6\r\n', 'abcdef' + SMUGGLED))
+        for length in ('+5', '5,5', '0x5', '99999999999999999999', '-1', '5 5', ''):
+            refused(node, post(f'Content-Length: {length}\r\n', 'abcde' + SMUGGLED), (400, 413))
+
+
+def test_i22_transfer_encodings_we_do_not_know():
+    with one_node() as node:
+        for coding in ('identity', 'gzip, chunked', 'xchunked', 'chunked, identity', 'chunked\r\nTransfer-Encoding: identity'):
+            refused(node, post(f'Transfer-Encoding: {coding}\r\n', '0\r\n\r\n' + SMUGGLED), (400, 501))
+        refused(node, post('Transfer-Encoding: chunked\r\n', '0\r\n\r\n' + SMUGGLED, version='1.0'), (400, 501))
+
+
+def test_i23_chunks_that_lie():
+    with one_node() as node:
+        for size in ('ffffffffffffffff', '-1', '0x5', 'g', '10000000000000000'):
+            refused(node, post('Transfer-Encoding: chunked\r\n', f'{size}\r\nabcde\r\n0\r\n\r\n'), (400, 413))
+        refused(node, post('Transfer-Encoding: chunked\r\n', '1;' + 'x' * 1_000_000 + '\r\na\r\n0\r\n\r\n'), (400, 413, 431))
+        refused(node, post('Transfer-Encoding: chunked\r\n', '1\nab\n0\n\n'))
+
+
+def test_i24_headers_that_are_not_headers():
+    with one_node() as node:
+        for line in ('X: a\r\n folded\r\n', 'X : a\r\n', 'X: a\0b\r\n', 'X: a\rb\r\n', 'no colon\r\n', ': empty\r\n', 'Host: y\r\n'):
+            refused(node, f'GET /livez HTTP/1.1\r\nHost: x\r\n{line}\r\n')
+        refused(node, 'GET /livez HTTP/1.1\r\n\r\n')
+
+
+def test_i25_slowloris_headers():
+    with one_node() as node:
+        doors = [socket.create_connection(('127.0.0.1', node.http), 5) for _ in range(200)]
+        before = node.memory_kib()
+        begun = time.monotonic()
+        for door in doors:
+            door.sendall(b'GET /livez HTTP/1.1\r\nHo')
+        assert node.request('GET', '/livez')[0] == 200, 'others are served meanwhile'
+        assert node.memory_kib() - before < 200 * 32
+        doors[0].settimeout(20 * SLOW)
+        answer = doors[0].recv(4096)
+        while answer and doors[0].recv(4096):
+            pass
+        assert status(answer) in (0, 408), answer[:80]
+        assert time.monotonic() - begun < 16 * SLOW
+        for door in doors:
+            door.close()
+
+
+def test_i26_slow_bodies():
+    with one_node() as node, socket.create_connection(('127.0.0.1', node.http), 5) as door:
+        door.sendall(post('Content-Length: 100000\r\nContent-Type: application/json\r\n', '{').encode())
+        door.settimeout(30 * SLOW)
+        answer = door.recv(4096)
+        assert status(answer) in (0, 408), answer[:80]
+
+
+def test_i27_too_many_headers_and_long_lines():
+    with one_node() as node:
+        refused(node, 'GET /livez HTTP/1.1\r\nHost: x\r\n' + 'X: a\r\n' * 10_000 + '\r\n', (431, 400))
+        refused(node, 'GET /' + 'a' * 1_000_000 + ' HTTP/1.1\r\nHost: x\r\n\r\n', (414, 431, 400))
+        for path in ('/lock/%00', '/lock/..%2f..%2fetc', '/lock/%', '/lock/%zz', '/lock/%c0%af'):
+            answer, _ = exchange(node, f'GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            assert status(answer) in (200, 400, 404), (path, answer[:80])
+
+
+def test_i28_a_flood_of_pipelined_requests():
+    with one_node() as node, socket.create_connection(('127.0.0.1', node.http), 5) as door:
+        door.settimeout(2)
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                door.sendall((SMUGGLED * 1000).encode())
+        assert node.request('GET', '/livez')[0] == 200
+
+
+def test_i28_pipelined_requests_are_answered_in_order():
+    with one_node() as node:
+        answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\n\r\n'
+                                   'GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+        codes = [int(part[:3]) for part in answer.decode('latin1').split('HTTP/1.1 ')[1:]]
+        assert codes == [200, 404, 200], codes
+
+
+def test_i29_expect_upgrade_connect_trace():
+    with one_node() as node:
+        answer, _ = exchange(node, post(f'Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n', ACQUIRE))
+        assert status(answer) in (100, 200, 417), answer[:120]
+        answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\r\n')
+        assert status(answer) in (200, 400, 501), answer[:120]
+        for method in ('CONNECT', 'TRACE', 'PROPFIND', 'BREW'):
+            answer, _ = exchange(node, f'{method} /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            assert status(answer) in (400, 404, 405, 501), (method, answer[:120])
+
+
+def test_i30_compressed_bodies():
+    with one_node() as node:
+        answer, _ = exchange(node, post(f'Content-Encoding: gzip\r\nContent-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n', ACQUIRE))
+        assert status(answer) in (400, 415), answer[:120]
+
+
+def test_i31_json_that_is_not_ours():
+    bodies = ('[' * 10_000, '{"a":' * 10_000, '{"resource_id":"r","ttl":1e400}', '{"resource_id":"a","resource_id":"b"}',
+              '{"resource_id":"\\ud800","lock_type":"exclusive","client_id":"c"}', '{"resource_id":"r"', '', 'null', '[]', '"x"', '{"a":1}x',
+              '{"resource_id":1,"lock_type":"exclusive","client_id":"c"}', '{"resource_id":"r","lock_type":"sideways","client_id":"c"}',
+              '{"resource_id":"r","lock_type":"exclusive","client_id":"c","ttl":-1}', '{"resource_id":"\xff\xfe"}',
+              '{"resource_id":"r","lock_type":"exclusive","client_id":"c","ttl":9223372036854775808}',
+              '{"resource_id":"r","lock_type":"exclusive","client_id":"c","ttl":"soon"}')
+    with one_node() as node:
+        for body in bodies:
+            code, answer = node.request('POST', '/lock/acquire', body.encode('latin1'), {'Content-Type': 'application/json'})
+            assert code == 400 and {'error', 'code'} <= set(answer), (body[:60], code, answer)
+
+
+def test_i31_a_body_over_the_limit():
+    with one_node() as node:
+        refused(node, post('Content-Type: application/json\r\nContent-Length: 1073741824\r\n', '{"resource_id":"' + 'x' * 100_000), (413,))
+
+
+def test_i33_metrics_under_many_scrapes():
+    with one_node() as node:
+        for _ in range(300):
+            assert node.request('GET', '/metrics')[0] in (200, 429)
+
+
+def test_bytes_of_a_request_may_arrive_cut_anywhere():
+    raw = post(f'Content-Type: application/json\r\nConnection: close\r\nContent-Length: {len(ACQUIRE)}\r\n', ACQUIRE).encode()
+    with one_node() as node:
+        for cut in range(1, len(raw), 3):
+            with socket.create_connection(('127.0.0.1', node.http), 5) as door:
+                door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                door.sendall(raw[:cut])
+                door.sendall(raw[cut:])
+                door.settimeout(10 * SLOW)
+                assert status(door.recv(65536)) == 200, cut
