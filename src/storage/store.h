@@ -1,7 +1,8 @@
 /* The embedded state store of one node: one write-ahead log for all its groups, and their snapshots (docs/disk.md; W1-W11).
  *
- * Pure in the sense of docs/architecture.md: it reaches a disk only through `struct files`. It is used by one thread at a
- * time (the log thread; the simulator's only thread). The node describes what to write as records (below) in one buffer
+ * Pure in the sense of docs/architecture.md: it reaches a disk only through `struct files`. It is used by one thread (the
+ * simulator) or by two: the log side calls store_append and store_sync, the upkeep side store_prepare, store_trim and
+ * store_snapshot_*; each side one call at a time, everything else (open, close) alone. The node describes what to write as records (below) in one buffer
  * per loop turn; store_append puts any number of such buffers into blocks of the current segment, store_sync makes all
  * of them durable with one fdatasync.
  *
@@ -54,7 +55,8 @@ struct store_recovery {
     bool fresh;                 /* the directory was empty: this node remembers nothing (P8) */
     uint64_t node_uuid;         /* made when the directory was; other nodes tell a wiped disk by it */
     uint64_t incarnation;       /* durable count of starts, grows by one each */
-    struct store_group *groups; /* options.groups of them */
+    struct store_group *groups; /* options.groups of them; owned */
+    uint32_t n_groups;
     uint64_t torn_bytes;        /* cut from the tail: was never acknowledged */
     uint32_t segments;
 };
@@ -65,6 +67,7 @@ enum store_status store_open(const struct files *files, const struct store_optio
                              struct store_recovery *recovered, struct buf *error);
 void store_recovered_free(struct store_recovery *r);
 void store_close(struct store *s); /* marks a clean end when the store is healthy */
+void store_abandon(struct store *s); /* frees the memory and writes nothing: the process died (simulator, tests) */
 
 enum store_status store_append(struct store *s, slice_t records);
 enum store_status store_sync(struct store *s);
@@ -91,6 +94,9 @@ enum store_status store_trim(struct store *s, const uint64_t *snapshot_index_per
 
 struct store_stats { uint64_t appends, syncs, bytes, segments, log_bytes, snapshot_bytes; };
 void store_stats(const struct store *s, struct store_stats *out);
+/* The failure that poisoned the store, or what the last refused call said; "" when there is none. The second form is for
+ * the upkeep thread while a log thread is running: it never shows that thread's texts unless the store is poisoned. */
 const char *store_error(const struct store *s);
+const char *store_upkeep_error(const struct store *s);
 
 #endif

@@ -1,0 +1,266 @@
+/* The snapshots of a store: written beside the newest, swapped in when durable (docs/disk.md, "Snapshots"; W6, W7, S15, S26).
+ *
+ * Responsible for the life of snapshot files; their format is snapshot_file.c's. Runs on the upkeep side.
+ * Invariants: a group's newest snapshot is whole, synced, and its name is in a synced directory before its index is
+ * visible to trim (W7) or the older one is removed; the newest never goes backwards; a received file becomes the newest
+ * only after all of it was verified, however many of its chunks looked right. */
+#include "storage/snapshot_file.h"
+#include "storage/store_private.h"
+
+#include "utils/assert.h"
+#include "utils/crc32c.h"
+#include "utils/mutant.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+static void tmp_name(char out[FILE_NAME_BYTES], uint32_t group, uint64_t index)
+{
+    snapshot_name(out, group, index);
+    strcat(out, ".tmp");
+}
+
+static enum store_status refuse(struct store *s, uint32_t group, uint64_t index, const char *why)
+{
+    snprintf(s->upkeep_error, ERROR_BYTES, "snapshot %" PRIu64 " of group %" PRIu32 ": %s", index, group, why);
+    atomic_store(&s->last_error, s->upkeep_error);
+    return STORE_CORRUPT;
+}
+
+void store_snapshot_abort(struct store *s, uint32_t group)
+{
+    syn_assert(group < s->options.groups);
+    struct snapshot_writer *w = &s->snapshots[group].writer;
+    if (w->fd < 0) {
+        return;
+    }
+    char tmp[FILE_NAME_BYTES];
+    tmp_name(tmp, group, w->index);
+    s->files.close(s->files.ctx, w->fd);
+    w->fd = -1;
+    s->files.unlink(s->files.ctx, tmp); /* if it stays, the next start removes it */
+}
+
+/* A failed write: without room the snapshot is given up and may be tried again later; otherwise the disk is bad. */
+static enum store_status write_failed(struct store *s, uint32_t group, const char *what, int err)
+{
+    char tmp[FILE_NAME_BYTES];
+    tmp_name(tmp, group, s->snapshots[group].writer.index);
+    enum store_status st = store_io_error(s, true, s->upkeep_error, what, tmp, err);
+    store_snapshot_abort(s, group);
+    return st;
+}
+
+static int writer_begin(struct store *s, uint32_t group, uint64_t index, uint64_t term, bool raw)
+{
+    struct snapshot_writer *w = &s->snapshots[group].writer;
+    char tmp[FILE_NAME_BYTES];
+    store_snapshot_abort(s, group);
+    tmp_name(tmp, group, index);
+    int fd = s->files.open(s->files.ctx, tmp, true);
+    *w = (struct snapshot_writer){.fd = fd, .raw = raw, .index = index, .term = term};
+    return fd < 0 ? fd : s->files.truncate(s->files.ctx, fd, 0);
+}
+
+static int writer_put(struct store *s, struct snapshot_writer *w, slice_t bytes)
+{
+    ssize_t n = bytes.len == 0 ? 0 : s->files.pwrite(s->files.ctx, w->fd, bytes.ptr, bytes.len, w->file_bytes);
+    if (n < 0) {
+        return (int)n;
+    }
+    w->file_bytes += bytes.len;
+    w->file_crc = crc32c(w->file_crc, bytes.ptr, bytes.len);
+    return 0;
+}
+
+/* Header, chunks and end as this call's bytes of the snapshot make them necessary. */
+static int writer_put_chunk(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t chunk, bool last)
+{
+    struct buf b = {0};
+    if (w->file_bytes == 0) {
+        snapshot_put_header(&b, group, w->index, w->term);
+    }
+    while (chunk.len > 0) {
+        size_t n = chunk.len < SNAPSHOT_CHUNK_MAX ? chunk.len : SNAPSHOT_CHUNK_MAX;
+        snapshot_put_chunk(&b, w->chunks++, slice_of(chunk.ptr, n));
+        w->raw_bytes += n;
+        chunk = slice_of(chunk.ptr + n, chunk.len - n);
+    }
+    int err = writer_put(s, w, buf_slice(&b));
+    if (err == 0 && last) {
+        buf_clear(&b);
+        snapshot_put_end(&b, w->chunks, w->raw_bytes, w->file_bytes, w->file_crc);
+        err = writer_put(s, w, buf_slice(&b));
+    }
+    buf_fini(&b);
+    return err;
+}
+
+/* The synced file takes its name; only then is it the newest, and only then does the older one go. */
+static enum store_status publish(struct store *s, uint32_t group)
+{
+    const struct files *f = &s->files;
+    struct snapshot *n = &s->snapshots[group];
+    char tmp[FILE_NAME_BYTES], name[FILE_NAME_BYTES], old[FILE_NAME_BYTES];
+    tmp_name(tmp, group, n->writer.index);
+    snapshot_name(name, group, n->writer.index);
+    uint64_t before = atomic_load(&n->index);
+    snapshot_name(old, group, before);
+    int err = f->rename(f->ctx, tmp, name);
+    if (err == 0 && !MUTANT("S26")) {
+        err = f->sync_dir(f->ctx);
+    }
+    if (err != 0) {
+        return store_io_error(s, false, s->upkeep_error, "rename", tmp, err);
+    }
+    f->close(f->ctx, n->writer.fd);
+    n->writer.fd = -1;
+    atomic_fetch_add(&s->snapshot_bytes, n->writer.file_bytes - n->bytes);
+    n->bytes = n->writer.file_bytes;
+    n->term = n->writer.term;
+    n->verified = n->writer.raw;
+    atomic_store(&n->index, n->writer.index);
+    err = before > 0 && before != n->writer.index ? f->unlink(f->ctx, old) : 0;
+    if (err == 0 && before > 0 && before != n->writer.index) {
+        err = f->sync_dir(f->ctx);
+    }
+    return err == 0 ? STORE_OK : store_io_error(s, false, s->upkeep_error, "remove", old, err);
+}
+
+enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
+                                       slice_t chunk, bool last)
+{
+    syn_assert(group < s->options.groups && index > 0);
+    struct snapshot_writer *w = &s->snapshots[group].writer;
+    if (store_is_failed(s)) {
+        return STORE_FAILED;
+    }
+    if (index < atomic_load(&s->snapshots[group].index)) {
+        return refuse(s, group, index, "a newer one is here already");
+    }
+    int err = offset == 0 ? writer_begin(s, group, index, term, false) : 0;
+    if (err == 0 && (w->fd < 0 || w->raw || w->index != index || w->term != term || w->received != offset)) {
+        return refuse(s, group, index, "a chunk came out of order, or after the snapshot was given up");
+    }
+    err = err == 0 ? writer_put_chunk(s, group, w, chunk, last) : err;
+    w->received += chunk.len;
+    if (err == 0 && last) {
+        err = s->files.sync(s->files.ctx, w->fd);
+    }
+    if (err != 0) {
+        return write_failed(s, group, "write", err);
+    }
+    return last ? publish(s, group) : STORE_OK;
+}
+
+enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
+                                           slice_t chunk, bool last)
+{
+    if (group >= s->options.groups || index == 0) {
+        return refuse(s, group, index, "there is no such group or index");
+    }
+    struct snapshot *n = &s->snapshots[group];
+    struct snapshot_writer *w = &n->writer;
+    if (store_is_failed(s)) {
+        return STORE_FAILED;
+    }
+    if (index < atomic_load(&n->index)) {
+        return refuse(s, group, index, "a newer one is here already");
+    }
+    int err = offset == 0 ? writer_begin(s, group, index, term, true) : 0;
+    if (err == 0 && (w->fd < 0 || !w->raw || w->index != index || w->term != term || w->received != offset)) {
+        return refuse(s, group, index, "a chunk came out of order, or after the transfer was given up");
+    }
+    err = err == 0 ? writer_put(s, w, chunk) : err;
+    w->received += chunk.len;
+    err = err == 0 && last ? s->files.sync(s->files.ctx, w->fd) : err;
+    if (err != 0) {
+        return write_failed(s, group, "write", err);
+    }
+    if (!last) {
+        return STORE_OK;
+    }
+    const char *why = NULL;
+    enum snapshot_result r = snapshot_walk(&s->files, w->fd, group, index, term, NULL, NULL, &why, &err);
+    if (r == SNAPSHOT_OK) {
+        return publish(s, group);
+    }
+    store_snapshot_abort(s, group);
+    return r == SNAPSHOT_IO ? store_io_error(s, false, s->upkeep_error, "read", "a received snapshot", err)
+                            : refuse(s, group, index, why);
+}
+
+static enum store_status newest_open(struct store *s, uint32_t group, uint64_t index, int *fd)
+{
+    if (store_is_failed(s)) {
+        return STORE_FAILED;
+    }
+    if (group >= s->options.groups || index == 0 || index != atomic_load(&s->snapshots[group].index)) {
+        return refuse(s, group, index, "it is not the newest here");
+    }
+    char name[FILE_NAME_BYTES];
+    snapshot_name(name, group, index);
+    *fd = s->files.open(s->files.ctx, name, false);
+    if (*fd == -ENOENT) {
+        return refuse(s, group, index, "the file was deleted");
+    }
+    return *fd < 0 ? store_io_error(s, false, s->upkeep_error, "open", name, *fd) : STORE_OK;
+}
+
+static enum store_status walk_newest(struct store *s, int fd, uint32_t group, bool (*fn)(void *arg, slice_t piece), void *arg)
+{
+    struct snapshot *n = &s->snapshots[group];
+    const char *why = NULL;
+    int err = 0;
+    uint64_t index = atomic_load(&n->index);
+    enum snapshot_result r = snapshot_walk(&s->files, fd, group, index, n->term, fn, arg, &why, &err);
+    if (r == SNAPSHOT_IO) {
+        return store_io_error(s, false, s->upkeep_error, "read", "a snapshot", err);
+    }
+    return r == SNAPSHOT_OK ? STORE_OK : refuse(s, group, index, why);
+}
+
+enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
+                                          struct buf *out, bool *last)
+{
+    int fd;
+    *last = false;
+    enum store_status st = newest_open(s, group, index, &fd);
+    if (st != STORE_OK) {
+        return st;
+    }
+    struct snapshot *n = &s->snapshots[group];
+    if (!n->verified) { /* a rotten file is found here, not by the peer after the whole transfer */
+        st = walk_newest(s, fd, group, NULL, NULL);
+        n->verified = st == STORE_OK;
+    }
+    if (st == STORE_OK && offset <= n->bytes) {
+        size_t want = n->bytes - offset < max ? (size_t)(n->bytes - offset) : max;
+        ssize_t got = s->files.pread(s->files.ctx, fd, buf_reserve(out, want), want, offset);
+        if (got < 0) {
+            st = store_io_error(s, false, s->upkeep_error, "read", "a snapshot", (int)got);
+        } else if ((size_t)got < want) {
+            st = refuse(s, group, index, "the file was cut");
+        } else {
+            out->len += want;
+            *last = offset + want == n->bytes;
+        }
+    } else if (st == STORE_OK) {
+        st = refuse(s, group, index, "the offset lies beyond its end");
+    }
+    s->files.close(s->files.ctx, fd);
+    return st;
+}
+
+enum store_status store_snapshot_load(struct store *s, uint32_t group, uint64_t index,
+                                      bool (*fn)(void *arg, slice_t piece), void *arg)
+{
+    int fd;
+    enum store_status st = newest_open(s, group, index, &fd);
+    if (st == STORE_OK) {
+        st = walk_newest(s, fd, group, fn, arg);
+        s->files.close(s->files.ctx, fd);
+    }
+    return st;
+}
