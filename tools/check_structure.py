@@ -40,7 +40,7 @@ PURE = {'utils', 'communication', 'consensus', 'storage', 'nodes'}
 NODE_PARTS = ('locks', 'queue', 'cache')
 
 IMPURE_HEADERS = re.compile(
-    r'^(unistd|fcntl|poll|netdb|dirent|pthread|threads|signal|time|dlfcn|syslog|termios|spawn|aio|mqueue|semaphore|'
+    r'^(unistd|fcntl|poll|netdb|dirent|signal|time|dlfcn|syslog|termios|spawn|aio|mqueue|semaphore|'
     r'sys/(socket|stat|time|epoll|eventfd|select|random|mman|uio|file|ioctl|resource|wait|un|sendfile|syscall)|'
     r'arpa/.*|netinet/.*|linux/.*|openssl/(bio|ssl|rand)|hiredis/.*|uv|uv/.*)(\.h)?$')
 IMPURE_CALLS = re.compile(

@@ -1,0 +1,125 @@
+# The guided tour of ./run demo: sourced by ./run, which has started three nodes. Every command shown is the command that runs.
+# shellcheck shell=bash disable=SC2154
+
+tour_failed=0
+
+heading() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+# Shows a command, runs it, keeps what it printed in $answer.
+show() {
+    printf '  $ %s\n' "$*"
+    answer=$("$@" 2>&1)
+    printf '%s\n' "$answer" | sed 's/^/      /'
+}
+# The value after the line `$1` in the last answer: redis-cli prints a map as alternating lines.
+answer_field() { printf '%s\n' "$answer" | awk -v key="$1" 'found { print; exit } $0 == key { found = 1 }'; }
+expect() {
+    case "$answer" in
+    *"$1"*) ;;
+    *)
+        printf '      ^ expected: %s\n' "$1"
+        tour_failed=1
+        ;;
+    esac
+}
+cli() { show redis-cli -p "$(resp_of "$1")" "${@:2}"; }
+wait_graph_has() {
+    local deadline=$((SECONDS + 10))
+    until redis-cli -p "$(resp_of 1)" LOCK.WAITGRAPH | grep -q "$1" || [ $SECONDS -ge $deadline ]; do
+        sleep 0.05
+    done
+}
+
+tour_take() {
+    heading "1. Take a lock on node 1. Every grant carries a fencing token."
+    cli 1 LOCK.ACQUIRE orders EXCLUSIVE OWNER alice TTL 60000
+    lock_id=$(answer_field lock_id) token=$(answer_field token)
+    expect token
+    heading "2. Node 2 knows at once: bob is refused, and told who holds it."
+    cli 2 LOCK.ACQUIRE orders EXCLUSIVE OWNER bob
+    expect LOCKED
+}
+
+tour_wait() {
+    heading "3. Bob waits on node 3 (up to a minute); alice releases on node 1; bob has it."
+    printf '  $ redis-cli -p %s LOCK.ACQUIRE orders EXCLUSIVE OWNER bob TTL 60000 WAIT 60000 &\n' "$(resp_of 3)"
+    redis-cli -p "$(resp_of 3)" LOCK.ACQUIRE orders EXCLUSIVE OWNER bob TTL 60000 WAIT 60000 >"$dir/bob" 2>&1 &
+    local waiter=$!
+    wait_graph_has bob
+    cli 1 LOCK.WAITGRAPH
+    cli 1 LOCK.RELEASE orders "$lock_id"
+    wait $waiter
+    answer=$(cat "$dir/bob")
+    printf '%s\n' "$answer" | sed 's/^/      bob: /'
+    expect bob
+    bob_lock=$(answer_field lock_id)
+}
+
+tour_fence() {
+    heading "4. Alice wakes up late and still believes in her lock. The resource asks: is token $token the newest?"
+    cli 2 LOCK.CHECK orders "$token"
+    cli 2 LOCK.RELEASE orders "$lock_id"
+    expect STALE
+    heading "5. A lock whose holder goes silent is lost after its time: carol asks for 300 ms and vanishes."
+    cli 1 LOCK.RELEASE orders "$bob_lock"
+    cli 1 LOCK.ACQUIRE orders EXCLUSIVE OWNER carol TTL 300
+    cli 2 LOCK.ACQUIRE orders EXCLUSIVE OWNER dave TTL 60000 WAIT 10000
+    expect dave
+}
+
+tour_deadlock() {
+    heading "6. Alice has r1 and waits for r2, bob has r2 and asks for r1: refused at once, with the cycle."
+    cli 1 LOCK.ACQUIRE r1 EXCLUSIVE OWNER alice TTL 60000
+    cli 2 LOCK.ACQUIRE r2 EXCLUSIVE OWNER bob TTL 60000
+    printf '  $ redis-cli -p %s LOCK.ACQUIRE r2 EXCLUSIVE OWNER alice WAIT 20000 &\n' "$(resp_of 1)"
+    redis-cli -p "$(resp_of 1)" LOCK.ACQUIRE r2 EXCLUSIVE OWNER alice WAIT 20000 >/dev/null 2>&1 &
+    local waiter=$!
+    wait_graph_has r2
+    cli 2 LOCK.ACQUIRE r1 EXCLUSIVE OWNER bob WAIT 20000
+    expect DEADLOCK
+    show curl -s "http://127.0.0.1:$(http_of 3)/locks/graph"
+    kill $waiter 2>/dev/null
+    wait $waiter 2>/dev/null
+}
+
+tour_kill() {
+    local leader number other
+    leader=$(leader_name 1) number=${leader#n}
+    other=$((number % 3 + 1))
+    heading "7. Kill the leader, $leader, with -9 and go on. The lock and its token are still there."
+    printf '  $ kill -9 %s\n' "$(pid_of "$number")"
+    kill -9 "$(pid_of "$number")"
+    cli $other LOCK.ACQUIRE after-the-kill EXCLUSIVE OWNER erin TTL 60000
+    expect token
+    cli $other LOCK.ACQUIRE orders EXCLUSIVE OWNER frank
+    expect LOCKED
+    show curl -s "http://127.0.0.1:$(http_of $other)/raft/state"
+    heading "8. $leader comes back and catches up."
+    start_node "$number"
+    wait_ready "$number"
+    show "$bin" status
+}
+
+tour_http() {
+    heading "9. The same locks by HTTP and JSON."
+    show curl -s -X POST "http://127.0.0.1:$(http_of 2)/lock/acquire" -H 'Content-Type: application/json' \
+        -d '{"resource_id":"report","lock_type":"exclusive","client_id":"web","ttl":30000}'
+    expect fencing_token
+    show curl -s "http://127.0.0.1:$(http_of 3)/lock/report"
+}
+
+tour() {
+    local resource
+    redis-cli -p "$(resp_of 1)" PING >/dev/null || die "redis-cli is missing: tools/setup.sh run"
+    for resource in orders r1 r2 after-the-kill report; do
+        redis-cli -p "$(resp_of 1)" LOCK.FORCE $resource REASON "the tour begins" >/dev/null 2>&1
+    done
+    tour_take
+    tour_wait
+    tour_fence
+    tour_deadlock
+    tour_kill
+    tour_http
+    rm -f "$dir/bob"
+    [ $tour_failed = 0 ] || { stop_cluster && die "the tour did not go as its text says"; }
+    heading "That was it. README.md has five minutes by hand; docs/locks.md says what is promised."
+}
