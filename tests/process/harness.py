@@ -170,12 +170,14 @@ class Cluster:
         return self
 
     def __exit__(self, kind, *_):
+        crashed = [n.name for n in self.nodes if n.proc and n.proc.poll() in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS)]
         for node in self.nodes:
             with contextlib.suppress(Exception):
                 node.signal(signal.SIGCONT)
             node.kill()
         if kind is None:
             self.check_logs()
+            assert not crashed, f'crashed: {crashed}'
             shutil.rmtree(self.base, ignore_errors=True)
         else:
             for node in self.nodes:
@@ -188,7 +190,7 @@ class Cluster:
         for node in self.nodes:
             if os.path.exists(node.log_path):
                 for line in node.log().splitlines():
-                    bad = any(word in line for word in ('AddressSanitizer', 'ThreadSanitizer', 'runtime error:', 'LeakSanitizer', 'assertion failed'))
+                    bad = any(word in line for word in ('AddressSanitizer', 'ThreadSanitizer', 'runtime error:', 'LeakSanitizer', 'assert'))
                     assert not bad, f'{node.name}: {line}'
 
     def start(self):

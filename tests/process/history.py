@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from harness import RETRY_WORDS
+from harness import RETRY_WORDS, SLOW
 from resp import ProtocolError, RespError, as_map
 
 Grant = collections.namedtuple('Grant', 'resource token owner called returned ttl release_called release_returned release')
@@ -39,11 +39,15 @@ class Load:
         self.stop()
 
     def stop(self):
+        if self.stopping.is_set():
+            return
         self.stopping.set()
+        deadline = time.monotonic() + 30 * SLOW
         for thread in self.threads:
-            thread.join(30)
-            if thread.is_alive():
-                self.surprises.append('a worker did not end: an operation without an answer')
+            thread.join(max(0.0, deadline - time.monotonic()))
+        stuck = sum(thread.is_alive() for thread in self.threads)
+        if stuck:
+            self.surprises.append(f'{stuck} workers did not end: operations without an answer')
 
     def _work(self, number):
         node, client, turn = number, None, 0

@@ -1,0 +1,118 @@
+"""The synaxis command line against live nodes: status, lock acquire, list, graph, release, run; JSON and exit codes."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from harness import BINARY, SLOW, Cluster, acquire, wait_for
+
+
+def environment(cluster, node=0):
+    """The command line finds a cluster by the same settings as a server: host and ports of one node, or flags."""
+    one = cluster.nodes[node]
+    return {'PATH': os.environ['PATH'], 'RESP_PORT': str(one.resp), 'NODE_PORT': str(one.http), 'HOME': cluster.base,
+            **{k: v for k, v in os.environ.items() if k.endswith('SAN_OPTIONS')}}
+
+
+def synaxis(cluster, *words, node=0, timeout=30):
+    return subprocess.run([BINARY, *[str(w) for w in words]], capture_output=True, text=True, timeout=timeout * SLOW, check=False,
+                          env=environment(cluster, node), stdin=subprocess.DEVNULL)
+
+
+def test_version_and_help():
+    with Cluster(1, start=False) as cluster:
+        for words in (['--version'], ['--help'], ['server', '--help'], ['lock', '--help'], ['status', '--help']):
+            done = synaxis(cluster, *words)
+            assert done.returncode == 0 and done.stdout, (words, done)
+
+
+def test_status_of_a_cluster():
+    with Cluster(3) as cluster:
+        done = synaxis(cluster, 'status')
+        assert done.returncode == 0, done
+        assert all(n.name in done.stdout for n in cluster.nodes) and 'leader' in done.stdout.lower(), done.stdout
+        parsed = json.loads(synaxis(cluster, 'status', '--json').stdout)
+        assert 'n1' in json.dumps(parsed)
+
+
+def test_status_without_a_server():
+    with Cluster(1, start=False) as cluster:
+        done = synaxis(cluster, 'status')
+        assert done.returncode not in (0, 2) and done.stderr, done
+
+
+def test_lock_acquire_list_graph_release():
+    with Cluster(3) as cluster:
+        taken = json.loads(synaxis(cluster, 'lock', 'acquire', 'cli', '--json').stdout)
+        assert {'lock_id', 'token'} <= set(taken), taken
+        again = synaxis(cluster, 'lock', 'acquire', 'cli', node=1)
+        assert again.returncode == 4, f'exit code 4 says: not acquired; got {again}'
+        assert 'cli' in synaxis(cluster, 'lock', 'list').stdout
+        assert synaxis(cluster, 'lock', 'graph').returncode == 0
+        assert synaxis(cluster, 'lock', 'release', 'cli', taken['lock_id']).returncode == 0
+        assert synaxis(cluster, 'lock', 'release', 'cli', taken['lock_id']).returncode != 0
+
+
+def test_lock_run_holds_while_the_command_runs():
+    with Cluster(3) as cluster:
+        client = cluster.nodes[1].client()
+        child = subprocess.Popen([BINARY, 'lock', 'run', 'job', '--', 'sh', '-c', 'echo token=$SYNAXIS_TOKEN; read line; exit 7'],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(cluster))
+        line = child.stdout.readline().strip()
+        assert line.startswith('token=') and int(line[6:]) > 0, line
+        assert client.cmd('LOCK.CHECK', 'job', line[6:]) == 1
+        assert 'job' in str(client.cmd('LOCK.LIST'))
+        child.communicate('go\n', timeout=20 * SLOW)
+        assert child.returncode == 7, 'the exit code is the command\'s'
+        acquire(client, 'job', 'OWNER', 'next', 'WAIT', 5000)
+
+
+def test_lock_run_renews_beyond_the_ttl():
+    with Cluster(3) as cluster:
+        child = subprocess.Popen([BINARY, 'lock', 'run', '--ttl', '600', 'long', '--', 'sh', '-c', 'echo up; sleep 3'],
+                                 stdout=subprocess.PIPE, text=True, env=environment(cluster))
+        assert child.stdout.readline().strip() == 'up'
+        client, deadline = cluster.nodes[1].client(), time.monotonic() + 2
+        while time.monotonic() < deadline:
+            assert 'long' in str(client.cmd('LOCK.LIST')), 'lost while the command ran'
+        assert child.wait(20 * SLOW) == 0
+
+
+def test_lock_run_ends_the_command_when_the_lock_is_lost():
+    with Cluster(3) as cluster:
+        child = subprocess.Popen([BINARY, 'lock', 'run', '--ttl', '1000', 'torn', '--', 'sh', '-c', 'echo up; exec sleep 60'],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cluster))
+        assert child.stdout.readline().strip() == 'up'
+        cluster.nodes[1].client().cmd('LOCK.FORCE', 'torn', 'REASON', 'test')
+        assert child.wait(20 * SLOW) != 0
+        assert 'torn' in child.stderr.read()
+
+
+def test_lock_run_passes_signals_on_and_releases():
+    with Cluster(1) as cluster:
+        child = subprocess.Popen([BINARY, 'lock', 'run', 'sig', '--', 'sh', '-c', 'echo up; exec sleep 60'],
+                                 stdout=subprocess.PIPE, text=True, env=environment(cluster))
+        assert child.stdout.readline().strip() == 'up'
+        child.send_signal(signal.SIGTERM)
+        child.wait(10 * SLOW)
+        client = cluster.nodes[0].client()
+        wait_for('the lock to be free', lambda: 'sig' not in str(client.cmd('LOCK.LIST')), 5)
+
+
+def test_lock_run_survives_a_change_of_leader():
+    with Cluster(3) as cluster:
+        follower = cluster.nodes.index(cluster.followers()[0])
+        child = subprocess.Popen([BINARY, 'lock', 'run', '--ttl', '5000', 'kept', '--', 'sh', '-c', 'echo up; sleep 4; echo done'],
+                                 stdout=subprocess.PIPE, text=True, env=environment(cluster, follower))
+        assert child.stdout.readline().strip() == 'up'
+        cluster.leader().kill()
+        out, _ = child.communicate(timeout=30 * SLOW)
+        assert child.returncode == 0 and 'done' in out, (child.returncode, out)
+
+
+def test_a_short_bench_prints_json():
+    with Cluster(1) as cluster:
+        done = synaxis(cluster, 'bench', 'lock', '--seconds', '1', '--connections', '4', '--json', timeout=60)
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout), done.stdout
