@@ -18,7 +18,7 @@ enum {
     LIMIT_COMMAND_BYTES = 2 * 1024 * 1024,         /* one command, all arguments; as an entry it must fit a frame */
     LIMIT_INLINE_BYTES = 4 * 1024,                 /* typed by hand; without a newline it must end somewhere */
     LIMIT_ERROR_ECHO_BYTES = 128,                  /* of a client's words in an error: Redis' bound */
-    LIMIT_PIPELINE_COMMANDS = 1024,                /* per connection and turn: no client starves another of the loop */
+    LIMIT_PIPELINE = 1024,                         /* per connection and turn: no client starves another of the loop */
     LIMIT_OUTPUT_BYTES = 4 * 1024 * 1024,          /* unsent replies; beyond it reading stops, then the connection closes */
     LIMIT_OUTPUT_CLOSE_MS = 10 * 1000,             /* a client that takes nothing for so long while over it is closed */
 
@@ -51,8 +51,8 @@ enum {
     LIMIT_SESSIONS = 1000 * 1000,                  /* in group 0; about 200 MB */
     LIMIT_LOCKS_PER_GROUP = 10 * 1000 * 1000,      /* held or awaited names; about 3 GB beyond their names */
     LIMIT_TTL_MS_MIN = 10,                         /* below a network round trip a lock is lost before it is known */
-    LIMIT_TTL_MS_MAX = 24 * 60 * 60 * 1000,        /* a lock needed longer renews: a dead holder blocks no more than a day */
-    LIMIT_WAIT_MS_MAX = 24 * 60 * 60 * 1000,
+    LIMIT_TTL_MS = 24 * 60 * 60 * 1000,            /* a lock needed longer renews: a dead holder blocks no more than a day */
+    LIMIT_WAIT_MS = LIMIT_TTL_MS,                  /* nobody waits longer than a lock can be held */
     LIMIT_DEADLOCK_NAMES = 64,                     /* owners and resources named in a DEADLOCK error; longer cycles are cut */
     LIMIT_IDEM_ENTRIES = 100 * 1000,               /* remembered replies per group, by age and by this count */
     LIMIT_IDEM_MS = 2 * 60 * 1000,                 /* longer than any client's retries */
