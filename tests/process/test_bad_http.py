@@ -6,6 +6,7 @@ import time
 from harness import SLOW, Cluster
 
 ACQUIRE = '{"resource_id":"r","lock_type":"exclusive","client_id":"c"}'
+JSON_HEADERS = f'Content-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n'
 
 
 @contextlib.contextmanager
@@ -153,9 +154,10 @@ def test_i28_pipelined_requests_are_answered_in_order():
 
 def test_i29_expect_upgrade_connect_trace():
     with one_node() as node:
-        answer, _ = exchange(node, post(f'Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n', ACQUIRE))
+        answer, _ = exchange(node, post(f'Expect: 100-continue\r\n{JSON_HEADERS}', ACQUIRE))
         assert status(answer) in (100, 200, 417), answer[:120]
-        answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\r\n')
+        answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n'
+                                   'Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\r\n')
         assert status(answer) in (200, 400, 501), answer[:120]
         for method in ('CONNECT', 'TRACE', 'PROPFIND', 'BREW'):
             answer, _ = exchange(node, f'{method} /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
@@ -164,7 +166,7 @@ def test_i29_expect_upgrade_connect_trace():
 
 def test_i30_compressed_bodies():
     with one_node() as node:
-        answer, _ = exchange(node, post(f'Content-Encoding: gzip\r\nContent-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n', ACQUIRE))
+        answer, _ = exchange(node, post(f'Content-Encoding: gzip\r\n{JSON_HEADERS}', ACQUIRE))
         assert status(answer) in (400, 415), answer[:120]
 
 
@@ -183,7 +185,8 @@ def test_i31_json_that_is_not_ours():
 
 def test_i31_a_body_over_the_limit():
     with one_node() as node:
-        refused(node, post('Content-Type: application/json\r\nContent-Length: 1073741824\r\n', '{"resource_id":"' + 'x' * 100_000), (413,))
+        head = 'Content-Type: application/json\r\nContent-Length: 1073741824\r\n'
+        refused(node, post(head, '{"resource_id":"' + 'x' * 100_000), (413,))
 
 
 def test_i33_metrics_under_many_scrapes():

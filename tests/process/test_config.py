@@ -75,7 +75,7 @@ def test_a_redis_url_without_the_redis_store_or_the_reverse():
 
 def test_an_unknown_flag_and_an_unknown_command():
     for words in (['server', '--no-such-flag'], ['server', '--resp-port'], ['no-such-command']):
-        done = subprocess.run([BINARY, *words], capture_output=True, text=True, timeout=10 * SLOW, check=False, env={'PATH': '/usr/bin:/bin'})
+        done = subprocess.run([BINARY, *words], capture_output=True, text=True, timeout=10 * SLOW, check=False, env={})
         assert done.returncode == 2, (words, done)
         assert words[-1].strip('-') in done.stderr, (words, done.stderr)
 
@@ -88,7 +88,7 @@ def test_open_to_the_world_needs_a_password():
 def test_settings_have_a_page_of_help():
     done = subprocess.run([BINARY, 'server', '--help'], capture_output=True, text=True, timeout=10 * SLOW, check=False)
     assert done.returncode == 0
-    for name in ('NODE_ID', 'CLUSTER_NODES', 'RESP_PORT', 'PEER_PORT', 'NODE_PORT', 'DATA_DIR', 'ELECTION_TIMEOUT_MIN', 'LOCK_TTL', 'LOG_FORMAT'):
+    for name in ('NODE_ID', 'CLUSTER_NODES', 'RESP_PORT', 'PEER_PORT', 'NODE_PORT', 'DATA_DIR', 'ELECTION_TIMEOUT_MIN', 'LOCK_TTL'):
         assert name in done.stdout, name
 
 

@@ -264,7 +264,7 @@ def test_wall_clock_steps_change_nothing():
 
 
 def test_a_monotonic_leap_on_one_node_harms_nothing():
-    """C3: one node's clock leaps a minute, as after a suspended machine. It may lose its role; nobody loses a lock that the others count."""
+    """C3: one node's clock leaps a minute, as after a suspended machine: it may lose its role, nobody else notices."""
     with Cluster(3, start=False) as cluster:
         faults = {n.name: Faults(n) for n in cluster.nodes}
         cluster.start()

@@ -180,7 +180,9 @@ def namespaces(count):
             ip('-n', space, 'addr', 'add', f'{net}.{i}/24', 'dev', 'eth0')
             ip('-n', space, 'link', 'set', 'eth0', 'up')
             ip('-n', space, 'link', 'set', 'lo', 'up')
-        yield [f'{tag}n{i}' for i in range(1, count + 1)], [f'{net}.{i}' for i in range(1, count + 1)], lambda i, state: ip('link', 'set', f'{tag}v{i}', state)
+        numbers = range(1, count + 1)
+        yield ([f'{tag}n{i}' for i in numbers], [f'{net}.{i}' for i in numbers],
+               lambda i, state: ip('link', 'set', f'{tag}v{i}', state))
     finally:
         for i in range(count + 1):
             ip('netns', 'del', f'{tag}n{i}', check=False)
@@ -190,7 +192,8 @@ def namespaces(count):
 def test_a_real_network_partition_in_namespaces():
     """The same cut by the kernel: the leader's cable is pulled and put back."""
     with namespaces(3) as (spaces, addresses, cable):
-        cluster = Cluster(3, start=False, env={'REQUIREPASS': 'p', 'PEER_SECRET': 'a-secret-of-32-bytes-for-the-test', 'REQUEST_TIMEOUT': '1500'})
+        secrets = {'REQUIREPASS': 'p', 'PEER_SECRET': 'a-secret-of-32-bytes-for-the-test'}
+        cluster = Cluster(3, start=False, env={**secrets, 'REQUEST_TIMEOUT': '1500'})
         members = ','.join(f'{n.name}@{a}:{n.peer}' for n, a in zip(cluster.nodes, addresses))
         for node, space, address in zip(cluster.nodes, spaces, addresses):
             node.wrapper, node.host = ['ip', 'netns', 'exec', space], address
