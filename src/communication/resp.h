@@ -11,7 +11,17 @@ struct resp_limits { uint32_t args_max; uint32_t bulk_bytes_max; uint32_t inline
 
 /* Resumable: remembers how far an incomplete command was scanned, so that bytes are looked at once. argv points into the
  * caller's input and is valid until that moves. args_max slices are allocated once, lazily growing (bounded by limits). */
-struct resp_parser { struct resp_limits limits; slice_t *argv; uint32_t cap; uint32_t argc; size_t scanned; uint32_t want; bool in_multibulk; };
+struct resp_parser {
+    struct resp_limits limits;
+    slice_t *argv;
+    uint32_t cap;
+    uint32_t argc;
+    size_t scanned;
+    uint32_t want;
+    bool in_multibulk;
+    struct buf unquoted; /* words of an inline command */
+    char text[48];       /* a reason that names a byte */
+};
 void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits);
 void resp_parser_fini(struct resp_parser *p);
 void resp_parser_set_limits(struct resp_parser *p, const struct resp_limits *limits); /* e.g. after AUTH; between commands */

@@ -1,0 +1,287 @@
+/* The RESP command parser: whole commands out of a byte stream, in place (redis.io, "Redis serialization protocol").
+ *
+ * Responsible for: multibulk and inline commands, limits before anything is believed, Redis' own words for what is wrong. Not for
+ * what a command means. A length never sizes an allocation beyond the argument table, which is bounded by args_max (I1-I8).
+ *
+ * An incomplete command costs one scan: the parser remembers the offset up to which it has checked arguments, and argument
+ * positions are kept as offsets, since the caller's buffer may move between calls. */
+#include "communication/resp.h"
+
+#include "utils/assert.h"
+#include "utils/mutant.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LENGTH_DIGITS_MAX = 20 };
+
+void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits)
+{
+    *p = (struct resp_parser){.limits = *limits};
+}
+
+void resp_parser_fini(struct resp_parser *p)
+{
+    free(p->argv);
+    buf_fini(&p->unquoted);
+    *p = (struct resp_parser){0};
+}
+
+void resp_parser_set_limits(struct resp_parser *p, const struct resp_limits *limits)
+{
+    p->limits = *limits;
+}
+
+static void parser_reset(struct resp_parser *p)
+{
+    p->in_multibulk = false;
+    p->scanned = 0;
+    p->want = 0;
+}
+
+static void argv_push(struct resp_parser *p, slice_t arg)
+{
+    if (p->argc == p->cap) {
+        uint32_t cap = p->cap ? p->cap * 2 : 8;
+        p->argv = realloc(p->argv, cap * sizeof *p->argv);
+        syn_assert(p->argv != NULL);
+        p->cap = cap;
+    }
+    p->argv[p->argc++] = arg;
+}
+
+enum line { LINE_OK, LINE_MORE, LINE_BAD };
+
+/* The digits between at and CRLF. Strict: no sign, no blanks, no leading zeros (I4); -1 and below are told by *negative. */
+static enum line read_length(slice_t in, size_t *at, uint64_t max, uint64_t *out, bool *negative)
+{
+    size_t i = *at, digits = 0;
+    uint64_t v = 0;
+    *negative = i < in.len && in.ptr[i] == '-';
+    i += *negative;
+    size_t first = i;
+    while (i < in.len && in.ptr[i] >= '0' && in.ptr[i] <= '9') {
+        if (++digits > LENGTH_DIGITS_MAX) {
+            return LINE_BAD;
+        }
+        v = v > max ? v : v * 10 + (uint64_t)(in.ptr[i] - '0');
+        i++;
+    }
+    if (i == in.len) {
+        return LINE_MORE;
+    }
+    if (digits == 0 || in.ptr[i] != '\r' || (digits > 1 && in.ptr[first] == '0')) {
+        return LINE_BAD;
+    }
+    if (i + 1 == in.len) {
+        return LINE_MORE;
+    }
+    if (in.ptr[i + 1] != '\n') {
+        return LINE_BAD;
+    }
+    *at = i + 2;
+    *out = v;
+    return LINE_OK;
+}
+
+static enum resp_status bad(struct resp_parser *p, const char **reason, const char *text)
+{
+    parser_reset(p);
+    *reason = text;
+    return RESP_BAD;
+}
+
+static const char *expected_dollar(struct resp_parser *p, uint8_t got)
+{
+    snprintf(p->text, sizeof p->text, "expected '$', got '%c'", got >= ' ' && got < 127 ? got : '?');
+    return p->text;
+}
+
+static enum resp_status parse_header(struct resp_parser *p, slice_t in, const char **reason)
+{
+    size_t at = 1;
+    uint64_t count = 0;
+    bool negative;
+    switch (read_length(in, &at, p->limits.args_max, &count, &negative)) {
+    case LINE_MORE: return RESP_MORE;
+    case LINE_BAD: return bad(p, reason, "invalid multibulk length");
+    case LINE_OK: break;
+    }
+    if (count > p->limits.args_max && !negative && !MUTANT("I1")) {
+        return bad(p, reason, "invalid multibulk length");
+    }
+    p->in_multibulk = true;
+    p->want = negative ? 0 : (uint32_t)(count > 1u << 20 ? 1u << 20 : count);
+    p->scanned = at;
+    return RESP_OK;
+}
+
+/* One $ argument at p->scanned. */
+static enum resp_status parse_bulk(struct resp_parser *p, slice_t in, const char **reason)
+{
+    size_t at = p->scanned;
+    if (at == in.len) {
+        return RESP_MORE;
+    }
+    if (in.ptr[at] != '$') {
+        return bad(p, reason, expected_dollar(p, in.ptr[at]));
+    }
+    at++;
+    uint64_t len = 0;
+    bool negative;
+    switch (read_length(in, &at, p->limits.bulk_bytes_max, &len, &negative)) {
+    case LINE_MORE: return RESP_MORE;
+    case LINE_BAD: return bad(p, reason, "invalid bulk length");
+    case LINE_OK: break;
+    }
+    if (negative || len > p->limits.bulk_bytes_max || at + len > p->limits.command_bytes_max) {
+        return bad(p, reason, "invalid bulk length");
+    }
+    if (in.len - at < len + 2) {
+        return RESP_MORE;
+    }
+    if (in.ptr[at + len] != '\r' || in.ptr[at + len + 1] != '\n') {
+        return bad(p, reason, "expected CRLF after bulk");
+    }
+    /* An offset for now: `in` may be elsewhere when the rest arrives. */
+    argv_push(p, (slice_t){(const uint8_t *)(uintptr_t)at, (size_t)len});
+    p->scanned = at + (size_t)len + 2;
+    return RESP_OK;
+}
+
+static enum resp_status parse_multibulk(struct resp_parser *p, slice_t in, size_t *used, const char **reason)
+{
+    if (!p->in_multibulk) {
+        p->argc = 0;
+        enum resp_status st = parse_header(p, in, reason);
+        if (st != RESP_OK) {
+            return st;
+        }
+    }
+    while (p->argc < p->want) {
+        enum resp_status st = parse_bulk(p, in, reason);
+        if (st != RESP_OK) {
+            return st;
+        }
+    }
+    for (uint32_t i = 0; i < p->argc; i++) {
+        p->argv[i].ptr = in.ptr + (uintptr_t)p->argv[i].ptr;
+    }
+    *used = p->scanned;
+    parser_reset(p);
+    return RESP_OK;
+}
+
+static int hex_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* One escape inside double quotes, as sdssplitargs reads it; returns how many bytes of the line it took. */
+static size_t unescape(struct buf *out, const uint8_t *s, size_t left)
+{
+    if (left >= 4 && s[1] == 'x' && hex_digit(s[2]) >= 0 && hex_digit(s[3]) >= 0) {
+        buf_put_u8(out, (uint8_t)(hex_digit(s[2]) * 16 + hex_digit(s[3])));
+        return 4;
+    }
+    static const char from[] = "nrtba", to[] = "\n\r\t\b\a";
+    const char *at = s[1] != '\0' ? strchr(from, s[1]) : NULL;
+    buf_put_u8(out, at != NULL ? (uint8_t)to[at - from] : s[1]);
+    return 2;
+}
+
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\v' || c == '\f' || c == '\r' || c == '\0';
+}
+
+/* One word into p->unquoted. False: quotes are unbalanced. *at moves behind it. */
+static bool split_word(struct resp_parser *p, slice_t line, size_t *at)
+{
+    size_t i = *at;
+    uint8_t quote = 0;
+    for (; i < line.len; i++) {
+        uint8_t c = line.ptr[i];
+        if (quote == 0 && is_blank(c)) {
+            break;
+        }
+        if (quote == 0 && (c == '"' || c == '\'')) {
+            quote = c;
+        } else if (quote == '"' && c == '\\' && i + 1 < line.len) {
+            i += unescape(&p->unquoted, line.ptr + i, line.len - i) - 1;
+        } else if (quote == '\'' && c == '\\' && i + 1 < line.len && line.ptr[i + 1] == '\'') {
+            buf_put_u8(&p->unquoted, '\'');
+            i++;
+        } else if (quote != 0 && c == quote) {
+            if (i + 1 < line.len && !is_blank(line.ptr[i + 1])) {
+                return false;
+            }
+            quote = 0;
+        } else {
+            buf_put_u8(&p->unquoted, c);
+        }
+    }
+    *at = i;
+    return quote == 0;
+}
+
+static bool is_http(slice_t line)
+{
+    static const char *const words[] = {"POST ", "GET /", "PUT /", "HEAD /", "Host:", "host:"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t n = strlen(words[i]);
+        if (line.len >= n && memcmp(line.ptr, words[i], n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum resp_status parse_inline(struct resp_parser *p, slice_t in, size_t *used, const char **reason)
+{
+    size_t window = in.len < p->limits.inline_bytes_max ? in.len : p->limits.inline_bytes_max;
+    const uint8_t *nl = memchr(in.ptr, '\n', window);
+    if (nl == NULL) {
+        return in.len >= p->limits.inline_bytes_max ? bad(p, reason, "too big inline request") : RESP_MORE;
+    }
+    slice_t line = slice_of(in.ptr, (size_t)(nl - in.ptr));
+    *used = line.len + 1;
+    if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
+        line.len--;
+    }
+    if (is_http(line)) {
+        return bad(p, reason, "HTTP on the RESP port: the HTTP door has a port of its own");
+    }
+    p->argc = 0;
+    buf_clear(&p->unquoted);
+    size_t at = 0;
+    while (at < line.len) {
+        while (at < line.len && is_blank(line.ptr[at])) {
+            at++;
+        }
+        if (at == line.len) {
+            break;
+        }
+        size_t start = p->unquoted.len;
+        if (!split_word(p, line, &at)) {
+            return bad(p, reason, "unbalanced quotes in request");
+        }
+        if (p->argc == p->limits.args_max) {
+            return bad(p, reason, "too many arguments");
+        }
+        argv_push(p, (slice_t){(const uint8_t *)(uintptr_t)start, p->unquoted.len - start});
+    }
+    for (uint32_t i = 0; i < p->argc; i++) {
+        p->argv[i].ptr = p->unquoted.ptr != NULL ? p->unquoted.ptr + (uintptr_t)p->argv[i].ptr : in.ptr;
+    }
+    return RESP_OK;
+}
+
+enum resp_status resp_parse(struct resp_parser *p, slice_t in, size_t *used, const char **reason)
+{
+    *used = 0;
+    if (in.len == 0) {
+        return RESP_MORE;
+    }
+    return in.ptr[0] == '*' ? parse_multibulk(p, in, used, reason) : parse_inline(p, in, used, reason);
+}

@@ -1,0 +1,145 @@
+/* Writing RESP3; see resp.h. Small integers, the common case on the lock path, are formatted without printf. */
+#include "communication/resp.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static void put_digits(struct buf *out, uint64_t v)
+{
+    uint8_t tmp[20];
+    size_t n = 0;
+    do {
+        tmp[n++] = (uint8_t)('0' + v % 10);
+        v /= 10;
+    } while (v != 0);
+    uint8_t *p = buf_reserve(out, n);
+    for (size_t i = 0; i < n; i++) {
+        p[i] = tmp[n - 1 - i];
+    }
+    out->len += n;
+}
+
+static void put_crlf(struct buf *out)
+{
+    buf_append(out, "\r\n", 2);
+}
+
+static void put_head(struct buf *out, char type, uint64_t n)
+{
+    buf_put_u8(out, (uint8_t)type);
+    put_digits(out, n);
+    put_crlf(out);
+}
+
+void resp_simple(struct buf *out, const char *s)
+{
+    buf_put_u8(out, '+');
+    buf_append_str(out, s);
+    put_crlf(out);
+}
+
+void resp_error(struct buf *out, const char *word, const char *fmt, ...)
+{
+    buf_put_u8(out, '-');
+    buf_append_str(out, word);
+    buf_put_u8(out, ' ');
+    size_t from = out->len;
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (n > 0) {
+        vsnprintf((char *)buf_reserve(out, (size_t)n + 1), (size_t)n + 1, fmt, again);
+        out->len += (size_t)n;
+    }
+    va_end(again);
+    for (size_t i = from; i < out->len; i++) {
+        if (out->ptr[i] == '\r' || out->ptr[i] == '\n') {
+            out->ptr[i] = ' ';
+        }
+    }
+    put_crlf(out);
+}
+
+void resp_int(struct buf *out, int64_t v)
+{
+    buf_put_u8(out, ':');
+    if (v < 0) {
+        buf_put_u8(out, '-');
+    }
+    put_digits(out, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+    put_crlf(out);
+}
+
+void resp_u64(struct buf *out, uint64_t v)
+{
+    if (v <= INT64_MAX) {
+        resp_int(out, (int64_t)v);
+        return;
+    }
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)v);
+    resp_bulk(out, slice_of(text, (size_t)n));
+}
+
+void resp_bulk(struct buf *out, slice_t s)
+{
+    put_head(out, '$', s.len);
+    buf_append_slice(out, s);
+    put_crlf(out);
+}
+
+void resp_bulk_str(struct buf *out, const char *s)
+{
+    resp_bulk(out, slice_str(s));
+}
+
+void resp_null(struct buf *out)
+{
+    buf_append(out, "_\r\n", 3);
+}
+
+void resp_bool(struct buf *out, bool v)
+{
+    buf_append(out, v ? "#t\r\n" : "#f\r\n", 4);
+}
+
+void resp_double(struct buf *out, double v)
+{
+    if (isnan(v) || isinf(v)) {
+        buf_append_str(out, isnan(v) ? ",nan\r\n" : v > 0 ? ",inf\r\n" : ",-inf\r\n");
+        return;
+    }
+    buf_printf(out, ",%.17g\r\n", v);
+}
+
+void resp_array(struct buf *out, uint32_t n)
+{
+    put_head(out, '*', n);
+}
+
+void resp_map(struct buf *out, uint32_t n)
+{
+    put_head(out, '%', n);
+}
+
+void resp_set(struct buf *out, uint32_t n)
+{
+    put_head(out, '~', n);
+}
+
+void resp_push(struct buf *out, uint32_t n)
+{
+    put_head(out, '>', n);
+}
+
+void resp_verbatim(struct buf *out, const char *format3, slice_t s)
+{
+    put_head(out, '=', s.len + 4);
+    buf_append(out, format3, 3);
+    buf_put_u8(out, ':');
+    buf_append_slice(out, s);
+    put_crlf(out);
+}
