@@ -174,6 +174,9 @@ static const char *out_of_place(struct scan *c, const struct block_header *h)
     if ((h->kind == BLOCK_PREAMBLE) != (c->off == 0)) {
         return "a segment begins in the middle of another";
     }
+    if (c->off == 0 && c->at > 0 && (!c->begun || c->last_at + 1 != c->at)) {
+        return "the segment before this one is empty";
+    }
     bool dense = c->begun ? h->number == c->next && h->prev_crc == c->prev_crc : c->numbers[0] > 1 || h->number == 1;
     return dense || MUTANT("S30") || (MUTANT("S31") && c->off == 0) ? NULL : "blocks before this one are missing";
 }
@@ -215,7 +218,7 @@ static enum step read_block(struct scan *c, const char **why, enum store_status 
         return STEP_BAD;
     }
     if (c->off == 0) {
-        segments_add(c->s, c->numbers[c->at], c->size);
+        segments_add(c->s, c->numbers[c->at], c->size, false);
     }
     const char *senseless = replay_body(c, !c->begun);
     if (senseless != NULL) {

@@ -54,16 +54,17 @@ bool snapshot_name_parse(const char *name, uint32_t *group, uint64_t *index)
     return true;
 }
 
-enum store_status segments_add(struct store *s, uint64_t number, uint64_t bytes)
+void segments_add(struct store *s, uint64_t number, uint64_t bytes, bool was_ready)
 {
     pthread_mutex_lock(&s->lock);
+    syn_assert(s->n_segments == 0 || s->segments[s->n_segments - 1].number + 1 == number);
+    s->ready.fd = was_ready ? -1 : s->ready.fd;
     s->segments = realloc(s->segments, (s->n_segments + 1) * sizeof *s->segments);
     syn_assert(s->segments != NULL);
     struct segment *g = &s->segments[s->n_segments++];
     *g = (struct segment){.number = number, .bytes = bytes, .max_index = calloc(s->options.groups, sizeof(uint64_t))};
     syn_assert(g->max_index != NULL);
     pthread_mutex_unlock(&s->lock);
-    return STORE_OK;
 }
 
 void segments_note(struct store *s, uint32_t group, uint64_t index)
@@ -144,6 +145,11 @@ static int make_ready(struct store *s, const char *from, struct segment_file *ou
     }
     char name[FILE_NAME_BYTES];
     segment_name(name, out->number);
+    int there = err == 0 ? f->open(f->ctx, name, false) : -ENOENT;
+    if (there >= 0) { /* a rename would destroy it, whoever it belongs to */
+        f->close(f->ctx, there);
+        err = -EEXIST;
+    }
     if (err == 0) {
         err = f->rename(f->ctx, from, name);
     }

@@ -16,7 +16,7 @@
 
 bool store_is_failed(const struct store *s)
 {
-    return atomic_load(&s->failed) != 0;
+    return atomic_load(&s->failed);
 }
 
 enum store_status store_io_error(struct store *s, bool may_be_full, char text[ERROR_BYTES], const char *what,
@@ -28,23 +28,24 @@ enum store_status store_io_error(struct store *s, bool may_be_full, char text[ER
         atomic_store(&s->last_error, text);
         return STORE_FULL;
     }
-    int healthy = 0;
-    if (atomic_compare_exchange_strong(&s->failed, &healthy, 1)) {
+    pthread_mutex_lock(&s->lock);
+    if (!store_is_failed(s)) { /* the first failure is the one to tell; its text is whole before anybody sees the flag */
         snprintf(s->fatal, ERROR_BYTES, "cannot %s %s: %s; the process must stop: what the disk holds is unknown now",
                  what, path, strerror(-err));
-        atomic_store(&s->failed, 2);
+        atomic_store(&s->failed, true);
     }
+    pthread_mutex_unlock(&s->lock);
     return STORE_FAILED;
 }
 
 const char *store_error(const struct store *s)
 {
-    return atomic_load(&s->failed) == 2 ? s->fatal : atomic_load(&s->last_error);
+    return store_is_failed(s) ? s->fatal : atomic_load(&s->last_error);
 }
 
 const char *store_upkeep_error(const struct store *s)
 {
-    return atomic_load(&s->failed) == 2 ? s->fatal : s->upkeep_error;
+    return store_is_failed(s) ? s->fatal : s->upkeep_error;
 }
 
 void log_group_apply(struct store *s, const struct log_record *r)
@@ -182,14 +183,11 @@ static enum store_status append_rolling(struct store *s, slice_t records)
     if (st != STORE_OK || (st = write_block(s, BLOCK_PREAMBLE, &next, 0, &h)) != STORE_OK) {
         return st;
     }
-    pthread_mutex_lock(&s->lock);
-    s->ready.fd = -1;
-    pthread_mutex_unlock(&s->lock);
     if (s->log.file.fd >= 0) {
         s->files.close(s->files.ctx, s->log.file.fd);
     }
     s->log.file = next;
-    segments_add(s, next.number, next.bytes);
+    segments_add(s, next.number, next.bytes, true);
     advance(s, 0, &h);
     return STORE_OK;
 }

@@ -90,7 +90,7 @@ struct store {
     struct segment_file ready;    /* zeroed, synced, named; fd -1: none */
 
     _Atomic uint64_t synced;      /* last durable block */
-    _Atomic int failed;           /* 0: healthy, 1: fatal is being written, 2: fatal is set */
+    _Atomic bool failed;          /* set once, after fatal was written */
     char fatal[ERROR_BYTES];
     char log_error[ERROR_BYTES];      /* written by the log side only */
     char upkeep_error[ERROR_BYTES];   /* written by the upkeep side only */
@@ -109,7 +109,9 @@ enum store_status store_io_error(struct store *s, bool may_be_full, char text[ER
 bool store_is_failed(const struct store *s);
 
 /* segments.c */
-enum store_status segments_add(struct store *s, uint64_t number, uint64_t bytes); /* at the end of the list */
+/* Puts the segment at the end of the list; was_ready: it was the ready one, which in the same step there is no more
+ * (between the two, upkeep would make another file of the same number). */
+void segments_add(struct store *s, uint64_t number, uint64_t bytes, bool was_ready);
 void segments_note(struct store *s, uint32_t group, uint64_t index);              /* in the last one */
 int segment_zero(const struct files *f, int fd, uint64_t from, uint64_t to);      /* and sync; 0 or -errno */
 enum store_status segment_extend(struct store *s, struct segment_file *f, uint64_t bytes);
