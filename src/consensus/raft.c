@@ -308,7 +308,8 @@ uint64_t consensus_deadline_ms(const struct consensus *c)
     if (!raft_electable(c)) {
         return UINT64_MAX;
     }
-    return c->role == ROLE_FOLLOWER ? c->election_at_ms : min64(c->election_at_ms, c->resend_at_ms);
+    bool campaigning = c->role == ROLE_PRE_CANDIDATE || c->role == ROLE_CANDIDATE;
+    return campaigning ? min64(c->election_at_ms, c->resend_at_ms) : c->election_at_ms;
 }
 
 enum propose_result consensus_propose(struct consensus *c, enum entry_type type, slice_t payload, uint64_t *index)

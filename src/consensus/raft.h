@@ -212,6 +212,7 @@ void raft_config_append(struct consensus *c, uint64_t index, slice_t payload);
 void raft_config_cut(struct consensus *c, uint64_t from);
 void raft_config_applied_to(struct consensus *c, uint64_t index);
 void raft_config_committed(struct consensus *c, uint64_t old_commit);
+bool raft_config_stands(const struct consensus *c); /* this replica may stand for election */
 void raft_config_check(const struct consensus *c);
 
 /* raft_snapshot.c */

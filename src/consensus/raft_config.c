@@ -133,6 +133,17 @@ void raft_config_committed(struct consensus *c, uint64_t old_commit)
     }
 }
 
+/* A replica may be needed to lead until the entry that removes it is committed: only it may have that entry (4.2.2). */
+bool raft_config_stands(const struct consensus *c)
+{
+    bool stands = c->self_voter;
+    for (uint32_t i = c->n_configs - 1; !stands && i > 0 && c->configs[i].index > c->commit; i--) {
+        const struct consensus_member *self = find(&c->configs[i - 1].config, c->o.self);
+        stands = self != NULL && self->voter;
+    }
+    return stands;
+}
+
 const struct consensus_config *consensus_config_now(const struct consensus *c)
 {
     return &c->configs[c->n_configs - 1].config;

@@ -6,10 +6,10 @@
  * Granting a pre-vote changes nothing: no term, no vote, no timer, no contact (S8). */
 #include "consensus/raft.h"
 
-/* A member that may stand: a voter that remembers what it voted. */
+/* Who may stand: a voter that remembers what it voted. */
 bool raft_electable(const struct consensus *c)
 {
-    return c->self_voter && c->may_vote;
+    return c->may_vote && raft_config_stands(c);
 }
 
 void raft_arm_election(struct consensus *c)
@@ -56,7 +56,7 @@ static void ask_all(struct consensus *c)
 
 static void start_campaign(struct consensus *c, enum consensus_role role)
 {
-    syn_assert(raft_electable(c) && c->role != ROLE_LEADER && c->role != ROLE_LEARNER);
+    syn_assert(raft_electable(c) && c->role != ROLE_LEADER);
     c->role = role;
     c->leader = 0;
     c->quiesced = false;
@@ -75,7 +75,7 @@ static void become_pre_candidate(struct consensus *c)
 
 void raft_become_candidate(struct consensus *c, bool transfer)
 {
-    if (c->role == ROLE_FOLLOWER) {
+    if (c->role != ROLE_PRE_CANDIDATE) {
         c->elections++;
     }
     start_campaign(c, ROLE_CANDIDATE);
@@ -223,14 +223,14 @@ void raft_on_pre_vote(struct consensus *c, const struct consensus_msg *m)
 
 static void tally(struct consensus *c)
 {
-    uint32_t own = c->role == ROLE_PRE_CANDIDATE || raft_hard_durable(c) ? 1 : 0;
-    if (is_majority(c, count_votes(c, ANSWER_YES) + own)) {
+    bool ready = c->role == ROLE_PRE_CANDIDATE || raft_hard_durable(c);
+    if (ready && is_majority(c, count_votes(c, ANSWER_YES) + c->self_voter)) {
         if (c->role == ROLE_PRE_CANDIDATE) {
             raft_become_candidate(c, false);
-        } else if (own == 1) {
+        } else {
             become_leader(c);
         }
-    } else if (is_majority(c, count_votes(c, ANSWER_NO)) || count_votes(c, ANSWER_NO) == c->n_voters - 1) {
+    } else if (count_votes(c, ANSWER_NO) + c->n_voters / 2 + 1 > c->n_voters) {
         raft_become_follower(c, c->term, 0);
     }
 }

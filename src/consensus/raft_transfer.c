@@ -62,7 +62,8 @@ void raft_transfer_away(struct consensus *c)
 
 void raft_on_timeout_now(struct consensus *c, const struct consensus_msg *m)
 {
-    if (c->role == ROLE_FOLLOWER && raft_electable(c) && (c->leader == 0 || c->leader == m->from)) {
+    bool following = c->role == ROLE_FOLLOWER || c->role == ROLE_LEARNER;
+    if (following && raft_electable(c) && (c->leader == 0 || c->leader == m->from)) {
         raft_become_candidate(c, true);
     }
 }

@@ -7,6 +7,31 @@
 
 #include "utils/hash.h"
 
+#define U(x) ((unsigned long long)(x))
+
+static const char *const roles[] = {"follower", "pre-candidate", "candidate", "leader", "learner"};
+
+static void print_node(const struct cluster *k, node_id_t id)
+{
+    const struct node *d = &k->nodes[id];
+    if (d->c == NULL) {
+        fprintf(stderr, "  %u is down\n", id);
+        return;
+    }
+    struct consensus_status st;
+    consensus_status(d->c, &st);
+    fprintf(stderr, "  %u %s term %llu leader %u log %llu..%llu/%llu commit %llu durable %llu%s, knows", id, roles[st.role],
+            U(st.term), st.leader, U(st.first), U(st.last), U(st.last_term), U(st.commit), U(st.durable),
+            st.quiesced ? " quiesced" : "");
+    struct consensus_peer_status peers[CONSENSUS_MEMBERS_MAX];
+    uint32_t n = consensus_peers(d->c, peers, CONSENSUS_MEMBERS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        fprintf(stderr, " %u%s %s %llu/%llu", peers[i].id, peers[i].voter ? "" : "(learner)", peers[i].state, U(peers[i].match),
+                U(peers[i].next));
+    }
+    fprintf(stderr, "\n");
+}
+
 void cluster_fail(const struct cluster *k, const char *fmt, ...)
 {
     va_list ap;
@@ -15,10 +40,11 @@ void cluster_fail(const struct cluster *k, const char *fmt, ...)
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
     va_end(ap);
+    for (node_id_t i = 1; i <= k->n; i++) {
+        print_node(k, i);
+    }
     abort();
 }
-
-#define U(x) ((unsigned long long)(x))
 
 static uint64_t chain_hash(uint64_t prev, uint64_t term, enum entry_type type, slice_t payload)
 {
@@ -623,11 +649,11 @@ void cluster_snapshot(struct cluster *k, node_id_t id)
     install_snapshot_on_disk(&d->disk, &s);
     uint64_t keep = s.index + 1 > k->snapshot_keep ? s.index + 1 - k->snapshot_keep : 1;
     consensus_snapshot_made(d->c, s.index, s.term, keep);
+    cluster_pump(k, id);
 }
 
 static void print_role(struct cluster *k, node_id_t id, const struct consensus_status *was, const struct consensus_status *st)
 {
-    static const char *const roles[] = {"follower", "pre-candidate", "candidate", "leader", "learner"};
     if (k->trace != NULL && (was->role != st->role || was->term != st->term)) {
         buf_printf(k->trace, "  %u is %s in term %llu\n", id, roles[st->role], U(st->term));
     }
