@@ -114,7 +114,7 @@ static enum store_status write_block(struct store *s, enum block_kind kind, cons
                                      struct block_header *h)
 {
     struct buf *b = &s->log.block;
-    *h = (struct block_header){.kind = kind, .node_uuid = s->identity.node_uuid, .segment = f->number,
+    *h = (struct block_header){.kind = (uint16_t)kind, .node_uuid = s->identity.node_uuid, .segment = f->number,
                                .segment_bytes = f->bytes, .number = s->log.next_block,
                                .synced = atomic_load(&s->synced), .prev_crc = s->log.prev_crc};
     block_seal(b, h);

@@ -1,0 +1,86 @@
+/* libFuzzer: a snapshot file from a peer, and one that rotted. The first byte chooses: raw bytes, bytes behind a sound
+ * header, or a sound file with flipped bits. It is received in pieces and then loaded; nothing but a whole file may be
+ * accepted, and memory stays bounded whatever its lengths say (I42). */
+#include "storage/files_mem.h"
+#include "storage/snapshot_file.h"
+#include "storage/store.h"
+#include "utils/assert.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { INDEX = 9, TERM = 2 };
+
+static struct store *open_store(struct files_mem *m)
+{
+    struct files f = files_mem_table(m);
+    struct store_options o = {.node_uuid_seed = 1, .self = 1, .node_name = SLICE_LIT("n1"), .groups = 1,
+                              .segment_bytes = 64 * 1024};
+    struct store *s;
+    struct store_recovery r;
+    struct buf error = {0};
+    syn_assert(store_open(&f, &o, &s, &r, &error) == STORE_OK);
+    store_recovered_free(&r);
+    return s;
+}
+
+static void sound_file(struct buf *out)
+{
+    struct files_mem *m = files_mem_new();
+    struct store *s = open_store(m);
+    bool last = false;
+    syn_assert(store_snapshot_write(s, 0, INDEX, TERM, 0, SLICE_LIT("one piece of state"), false) == STORE_OK);
+    syn_assert(store_snapshot_write(s, 0, INDEX, TERM, 18, SLICE_LIT("and another"), true) == STORE_OK);
+    syn_assert(store_snapshot_read_raw(s, 0, INDEX, 0, 1 << 20, out, &last) == STORE_OK && last);
+    store_abandon(s);
+    files_mem_free(m);
+}
+
+static void build(struct buf *out, const uint8_t *data, size_t size)
+{
+    switch (data[0] % 3) {
+    case 0:
+        buf_append(out, data + 1, size - 1);
+        break;
+    case 1:
+        snapshot_put_header(out, 0, INDEX, TERM);
+        buf_append(out, data + 1, size - 1);
+        break;
+    default:
+        sound_file(out);
+        for (size_t i = 1; i + 2 <= size; i += 2) {
+            out->ptr[data[i] % out->len] ^= data[i + 1];
+        }
+    }
+}
+
+static bool count(void *arg, slice_t piece)
+{
+    *(size_t *)arg += piece.len;
+    return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0) {
+        return 0;
+    }
+    struct files_mem *m = files_mem_new();
+    struct store *s = open_store(m);
+    struct buf file = {0};
+    enum store_status st = STORE_OK;
+    build(&file, data, size);
+    size_t off = 0, step = 1 + size % 97;
+    do {
+        size_t n = file.len - off < step ? file.len - off : step;
+        st = store_snapshot_write_raw(s, 0, INDEX, TERM, off, slice_of(file.ptr + off, n), off + n == file.len);
+        off += n;
+    } while (st == STORE_OK && off < file.len);
+    size_t bytes = 0;
+    enum store_status loaded = store_snapshot_load(s, 0, INDEX, count, &bytes);
+    syn_assert(loaded == (st == STORE_OK ? STORE_OK : STORE_CORRUPT));
+    syn_assert(loaded == STORE_OK || files_mem_name(m, 2) == NULL);
+    buf_fini(&file);
+    store_abandon(s);
+    files_mem_free(m);
+    return 0;
+}
