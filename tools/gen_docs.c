@@ -1,0 +1,204 @@
+/* Prints the reference pages that come from tables in the source: settings, metrics, errors. Responsible for their text;
+ * the tables are config_table.h, metrics_table.h and errors.h. The files in docs/ are what this program prints; a test
+ * compares them, and `gen_docs --write DIR` rewrites them.
+ *
+ * Usage: gen_docs settings|metrics|errors       prints one page
+ *        gen_docs --check DIR                   exit code 1 when a page in DIR differs
+ *        gen_docs --write DIR                   writes all pages into DIR */
+#include "utils/buf.h"
+#include "utils/config.h"
+#include "utils/errors.h"
+#include "utils/metrics.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* A table cell: | would end it. */
+static void put_cell(struct buf *out, const char *s)
+{
+    buf_append_str(out, " ");
+    for (; *s != '\0'; s++) {
+        buf_append_str(out, *s == '|' ? "\\|" : (char[2]){*s, '\0'});
+    }
+    buf_append_str(out, " |");
+}
+
+static void put_accepts(struct buf *out, const struct setting_info *s)
+{
+    struct buf text = {0};
+    setting_accepts(s, &text);
+    buf_put_u8(&text, 0);
+    put_cell(out, (const char *)text.ptr);
+    buf_fini(&text);
+}
+
+static void print_settings(struct buf *out)
+{
+    buf_append_str(out,
+                   "# Settings\n\n"
+                   "<!-- Made from src/utils/config_table.h by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
+                   "Each setting `NAME` can be given in four ways; a higher one wins:\n\n"
+                   "1. the flag `--name value` (lower case, dashes for underscores);\n"
+                   "2. the environment variable `SYNAXIS_NAME`, or else `NAME`;\n"
+                   "3. a line `NAME=value` of the file that `--config` or `SYNAXIS_CONFIG` names (`#` begins a comment line);\n"
+                   "4. the default.\n\n"
+                   "An empty value counts as not set. A value that is not accepted, from any source, stops the start with one "
+                   "line that names\nthe setting, the value and what it takes; so does an unknown flag, file line or "
+                   "`SYNAXIS_` variable. `synaxis server\n--check-config` checks without starting, `--print-config` shows every "
+                   "value and where it came from.\n\n"
+                   "Secrets are not taken as flags, where every user of the machine could read them: use the environment, the "
+                   "file, or\n`NAME_FILE` (flag `--name-file`), which names a file whose first line is the secret. They are "
+                   "shown as `***`.\n\n"
+                   "In bash `GROUPS` is a variable of the shell itself and never reaches a program: write `SYNAXIS_GROUPS`.\n\n"
+                   "| setting | default | takes | meaning |\n| --- | --- | --- | --- |\n");
+    for (int i = 0; i < SETTING_COUNT; i++) {
+        const struct setting_info *s = &setting_table[i];
+        buf_printf(out, "| `%s`%s |", s->name, s->type == SETTING_TYPE_SECRET ? " (secret)" : "");
+        put_cell(out, s->fallback);
+        put_accepts(out, s);
+        put_cell(out, s->meaning);
+        buf_append_str(out, "\n");
+    }
+    buf_append_str(out,
+                   "\n## What must agree\n\n"
+                   "The start is refused when\n\n"
+                   "- `HEARTBEAT_INTERVAL` is not below `ELECTION_TIMEOUT_MIN`, or that is above `ELECTION_TIMEOUT_MAX`;\n"
+                   "- `CONSENSUS_TYPE=pbft` and the number of nodes is not 3f+1 (4, 7, 10, ...);\n"
+                   "- `NODE_ID` is not in `CLUSTER_NODES`, or not set while that names several nodes;\n"
+                   "- `CLUSTER_NODES` gives a name, an address or a node number twice, or ids to some nodes only;\n"
+                   "- two of this node's ports are the same;\n"
+                   "- `NODE_HOST` is not a loopback address, unless clients need a password (`REQUIREPASS` or `ACL_FILE`) and "
+                   "peers a secret\n  (`PEER_SECRET` or `PEER_KEYS`);\n"
+                   "- the majority of `REPLICATION_FACTOR` is smaller than `MIN_QUORUM`;\n"
+                   "- `TLS_CERT` and `TLS_KEY` are not set together, or `STATE_STORE=redis` has no `REDIS_URL`.\n\n"
+                   "## Node numbers\n\n"
+                   "Messages and logs carry a number for each node. A name of letters, dashes and underscores that ends in 1 to "
+                   "9999 has that\nnumber (`n1` is 1, `lock-12` is 12); any other name has 10000 + CRC-32C(name) mod 2^31. Two "
+                   "names with the same number are\nrefused.\n");
+}
+
+static void print_metric(struct buf *out, const struct metric_info *m)
+{
+    buf_printf(out, "| `%s` | %s |", m->name, m->type);
+    put_cell(out, m->labels);
+    put_cell(out, m->help);
+    buf_append_str(out, "\n");
+}
+
+static void print_metrics(struct buf *out)
+{
+    buf_append_str(out,
+                   "# Metrics\n\n"
+                   "<!-- Made from src/utils/metrics_table.h by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
+                   "`GET /metrics` on `NODE_PORT` (and on `METRICS_PORT` when set), Prometheus text format 0.0.4. Every `synaxis_` "
+                   "sample carries\nthe label `node_id`; the table lists the others. Histograms of seconds have buckets from 100 us "
+                   "to 10 s, others powers of two\nup to 32768. Labels take values from fixed sets only: no name that a client "
+                   "chose becomes a series.\n\n"
+                   "| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n"
+                   "| `synaxis_build_info` | gauge | version | 1; the version of the program is a label. |\n");
+    for (int i = 0; i < METRIC_COUNT; i++) {
+        print_metric(out, &metrics_info[i]);
+    }
+    for (int i = 0; i < METRIC_GROUP_COUNT; i++) {
+        print_metric(out, &metrics_group_info[i]);
+    }
+    buf_append_str(out,
+                   "\n`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_virtual_memory_bytes`, "
+                   "`process_open_fds`,\n`process_max_fds` and `process_start_time_seconds` are as Prometheus' own clients have "
+                   "them.\n\n"
+                   "`status` is `ok`, one of the words of [errors.md](errors.md) in lower case, or `other`; combinations that "
+                   "never happened\nare left out.\n\n"
+                   "## Reasons of synaxis_refused_total\n\n| reason | what was refused |\n| --- | --- |\n");
+    for (int i = 0; i < REFUSED_COUNT; i++) {
+        buf_printf(out, "| `%s` |", metrics_reason_info[i].name);
+        put_cell(out, metrics_reason_info[i].help);
+        buf_append_str(out, "\n");
+    }
+}
+
+static void print_errors(struct buf *out)
+{
+    buf_append_str(out,
+                   "# Error words\n\n"
+                   "<!-- Made from src/utils/errors.h by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
+                   "The first word of a RESP error, and `code` of an HTTP error, is a contract: programs may branch on it. The "
+                   "text behind it\nis for people and may change.\n\n"
+                   "| word | HTTP | what happened | what to do |\n| --- | --- | --- | --- |\n");
+    for (int i = 0; i < ERROR_WORD_COUNT; i++) {
+        buf_printf(out, "| `%s` | %d |", error_table[i].word, error_table[i].http_status);
+        put_cell(out, error_table[i].what);
+        put_cell(out, error_table[i].todo);
+        buf_append_str(out, "\n");
+    }
+}
+
+static const struct page {
+    const char *name;
+    void (*print)(struct buf *out);
+} pages[] = {{"settings", print_settings}, {"metrics", print_metrics}, {"errors", print_errors}};
+
+enum { PAGES = sizeof pages / sizeof *pages };
+
+static FILE *open_page(const char *dir, const struct page *p, const char *mode)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.md", dir, p->name);
+    FILE *f = fopen(path, mode);
+    if (f == NULL) {
+        fprintf(stderr, "gen_docs: %s: %s\n", path, strerror(errno));
+    }
+    return f;
+}
+
+static bool write_page(const char *dir, const struct page *p, const struct buf *text)
+{
+    FILE *f = open_page(dir, p, "w");
+    if (f == NULL) {
+        return false;
+    }
+    bool ok = fwrite(text->ptr, 1, text->len, f) == text->len;
+    return fclose(f) == 0 && ok;
+}
+
+static bool check_page(const char *dir, const struct page *p, const struct buf *text)
+{
+    FILE *f = open_page(dir, p, "r");
+    if (f == NULL) {
+        return false;
+    }
+    bool same = true;
+    for (size_t i = 0; same && i < text->len; i++) {
+        same = fgetc(f) == text->ptr[i];
+    }
+    same = same && fgetc(f) == EOF;
+    fclose(f);
+    if (!same) {
+        fprintf(stderr, "%s.md differs from what the source says; run: gen_docs --write docs\n", p->name);
+    }
+    return same;
+}
+
+int main(int argc, char **argv)
+{
+    bool check = argc == 3 && strcmp(argv[1], "--check") == 0, write = argc == 3 && strcmp(argv[1], "--write") == 0;
+    bool ok = true, known = check || write;
+    for (int i = 0; i < PAGES; i++) {
+        bool print = argc == 2 && strcmp(argv[1], pages[i].name) == 0;
+        struct buf text = {0};
+        pages[i].print(&text);
+        known = known || print;
+        if (print) {
+            fwrite(text.ptr, 1, text.len, stdout);
+        } else if (check) {
+            ok = check_page(argv[2], &pages[i], &text) && ok;
+        } else if (write) {
+            ok = write_page(argv[2], &pages[i], &text) && ok;
+        }
+        buf_fini(&text);
+    }
+    if (!known) {
+        fprintf(stderr, "usage: gen_docs settings|metrics|errors | --check DIR | --write DIR\n");
+        return 2;
+    }
+    return ok ? 0 : 1;
+}
