@@ -21,7 +21,7 @@ void buf_fini(struct buf *b)
 uint8_t *buf_reserve(struct buf *b, size_t n)
 {
     syn_assert(n <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
-    if (b->cap - b->len < n) {
+    if (b->cap - b->len < n || b->ptr == NULL) {
         size_t cap = b->cap ? b->cap : 64;
         while (cap < b->len + n) {
             cap *= 2;
@@ -121,7 +121,7 @@ slice_t reader_take(struct reader *r, size_t n)
         return SLICE_NONE;
     }
     slice_t s = slice_of(r->p, n);
-    r->p += n;
+    r->p = n > 0 ? r->p + n : r->p; /* an empty reader may stand at NULL */
     return s;
 }
 

@@ -16,8 +16,9 @@ struct buf {
 void buf_init(struct buf *b);
 void buf_fini(struct buf *b);                  /* frees; b is empty and reusable afterwards */
 uint8_t *buf_reserve(struct buf *b, size_t n); /* room for n more bytes; returns where they go, len unchanged */
-void buf_append(struct buf *b, const void *src, size_t n);
+void buf_append(struct buf *b, const void *src, size_t n); /* src must not lie in b: growing may move it */
 void buf_append_str(struct buf *b, const char *s);
+/* Appends without a terminating zero; the same for its arguments. */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *b, size_t n);     /* drops n <= len bytes from the front (moves the rest) */
 void buf_swap(struct buf *a, struct buf *b);

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-enum { MAP_MIN_BUCKETS = 16, MAP_DRAIN_PER_OP = 4 };
+/* Per operation: few full buckets, so that no call is slow, and many empty ones, so that a shrinking map keeps up. */
+enum { MAP_MIN_BUCKETS = 16, MAP_DRAIN_FULL = 4, MAP_DRAIN_BUCKETS = 32 };
 
 static void table_init(struct map_table *t, size_t buckets)
 {
@@ -42,8 +43,10 @@ void map_fini(struct map *m)
 
 static void map_drain(struct map *m)
 {
-    for (int i = 0; i < MAP_DRAIN_PER_OP && m->old.buckets != NULL; i++) {
+    int full = 0;
+    for (int i = 0; i < MAP_DRAIN_BUCKETS && full < MAP_DRAIN_FULL && m->old.buckets != NULL; i++) {
         struct map_node *n = m->old.buckets[m->drained];
+        full += n != NULL;
         while (n != NULL) {
             struct map_node *next = n->next;
             table_push(&m->now, n);

@@ -37,8 +37,9 @@ struct map_node *map_find(struct map *m, uint64_t hash, const void *key, map_eq_
 void map_insert(struct map *m, struct map_node *n, uint64_t hash);
 /* n must be in the map. */
 void map_remove(struct map *m, struct map_node *n);
-/* Walks in no particular order; start with *cursor == 0; NULL ends. The map must not change during a walk. */
-struct map_node *map_next(const struct map *m, struct map_node *prev);
+/* A walk in no particular order: map_first, then map_next until NULL. The map must not change meanwhile, and map_find
+ * changes it: it moves buckets of a table that is being resized. */
 struct map_node *map_first(const struct map *m);
+struct map_node *map_next(const struct map *m, struct map_node *prev);
 
 #endif
