@@ -187,7 +187,7 @@ void raft_on_vote_reply(struct consensus *c, const struct consensus_msg *m);
 void raft_append_own(struct consensus *c, enum entry_type type, slice_t payload);
 void raft_peer_probe(struct consensus *c, struct raft_peer *p);
 void raft_peer_reset(struct consensus *c, struct raft_peer *p);
-void raft_peer_matched(struct consensus *c, struct raft_peer *p, uint64_t match);
+void raft_peer_matched(struct consensus *c, struct raft_peer *p, uint64_t match, bool recount);
 void raft_on_append_reply(struct consensus *c, const struct consensus_msg *m);
 void raft_on_heartbeat_reply(struct consensus *c, const struct consensus_msg *m);
 void raft_leader_tick(struct consensus *c);

@@ -41,7 +41,8 @@ static void ask_all(struct consensus *c)
     m.ctx = pre ? c->elections : c->campaign_transfer ? RAFT_VOTE_TRANSFER : 0;
     for (uint32_t i = 0; i < c->n_peers; i++) {
         const struct raft_peer *p = &c->peers[i];
-        if (!p->voter || p->vote != ANSWER_NONE) {
+        bool answered = p->vote == ANSWER_YES || (p->vote == ANSWER_NO && !pre); /* who still hears the leader may stop */
+        if (!p->voter || answered) {
             continue;
         }
         m.to = p->id;

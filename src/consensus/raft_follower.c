@@ -72,6 +72,9 @@ void raft_on_append(struct consensus *c, const struct consensus_msg *m)
     }
     raft_commit_to(c, m->commit < upto ? m->commit : upto);
     if (!m->quiesce) {
+        if (!c->ack_due && m->index > c->ack_sent) {
+            c->ack_sent = m->index; /* a part worth reporting is one beyond what the leader took for granted */
+        }
         c->ack_due = true;
         c->ack_ctx = m->ctx;
     }

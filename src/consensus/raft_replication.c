@@ -75,8 +75,9 @@ static void replicate(struct raft_peer *p)
     inflight_clear(p);
 }
 
-/* The peer has everything up to match, durably. May commit, and so may end this leadership. */
-void raft_peer_matched(struct consensus *c, struct raft_peer *p, uint64_t match)
+/* The peer has everything up to match, durably. May commit, and so may end this leadership. recount: the match did not
+ * grow but counts from now on. */
+void raft_peer_matched(struct consensus *c, struct raft_peer *p, uint64_t match, bool recount)
 {
     if (match > raft_log_last(&c->log)) {
         return; /* nobody can have more of our log than we do */
@@ -93,13 +94,14 @@ void raft_peer_matched(struct consensus *c, struct raft_peer *p, uint64_t match)
         raft_peer_snapshot(c, p); /* it has that one, but the log has moved on: the next one */
     }
     p->next = p->next > p->match ? p->next : p->match + 1;
-    if (grew) {
+    if (grew || recount) {
         raft_transfer_try(c);
         raft_leader_commit(c);
     }
 }
 
-static void heard(struct consensus *c, struct raft_peer *p, const struct consensus_msg *m)
+/* True when the peer counts from now on: it has told that it may vote again. */
+static bool heard(struct consensus *c, struct raft_peer *p, const struct consensus_msg *m)
 {
     p->active = true;
     p->heard_ms = c->now_ms;
@@ -108,7 +110,9 @@ static void heard(struct consensus *c, struct raft_peer *p, const struct consens
         raft_peer_probe(c, p);
         p->next = raft_log_last(&c->log) + 1;
     }
+    bool recovered = p->amnesiac && !m->quiesce;
     p->amnesiac = m->quiesce;
+    return recovered;
 }
 
 /* "the leader decrements nextIndex and retries" (5.3), by whole terms: the peer named its newest entry that could still
@@ -132,9 +136,9 @@ void raft_on_append_reply(struct consensus *c, const struct consensus_msg *m)
     if (c->role != ROLE_LEADER || p == NULL) {
         return;
     }
-    heard(c, p, m);
+    bool recovered = heard(c, p, m);
     if (!m->reject) {
-        raft_peer_matched(c, p, m->index);
+        raft_peer_matched(c, p, m->index, recovered);
     } else if (!ignore_reject(p, m)) {
         back_off(c, p, m);
     }
@@ -146,11 +150,11 @@ void raft_on_heartbeat_reply(struct consensus *c, const struct consensus_msg *m)
     if (c->role != ROLE_LEADER || p == NULL || m->reject) {
         return;
     }
-    heard(c, p, m);
+    bool recovered = heard(c, p, m);
     p->read_round = m->ctx > p->read_round && m->ctx <= c->read_round ? m->ctx : p->read_round;
     p->commit_known = m->commit;
-    if (m->index > p->match) {
-        raft_peer_matched(c, p, m->index); /* an acknowledgement got lost */
+    if (m->index > p->match || recovered) {
+        raft_peer_matched(c, p, m->index, recovered); /* an acknowledgement got lost */
         if (c->role != ROLE_LEADER) {
             return;
         }

@@ -30,6 +30,9 @@ bool consensus_wants_chunk(struct consensus *c, node_id_t *to, uint64_t *snapsho
     }
     for (uint32_t i = 0; i < c->n_peers; i++) {
         struct raft_peer *p = &c->peers[i];
+        if (p->state != PEER_SNAPSHOT && p->next <= c->log.prev_index) {
+            raft_peer_snapshot(c, p);
+        }
         if (p->state != PEER_SNAPSHOT || p->chunk_asked || !p->active) {
             continue;
         }

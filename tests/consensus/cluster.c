@@ -189,7 +189,7 @@ static void install_snapshot_on_disk(struct disk *d, const struct snapshot *s)
 
 /* ---- nodes ---- */
 
-void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed)
+void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed, uint32_t append_bytes_max)
 {
     memset(k, 0, sizeof *k);
     k->n = n;
@@ -198,7 +198,8 @@ void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed)
     for (uint32_t i = 0; i < voters; i++) {
         k->initial.members[i] = (struct consensus_member){.id = i + 1, .voter = true};
     }
-    k->options = (struct consensus_options){.group = 7, .election_ms_min = 150, .election_ms_max = 300, .heartbeat_ms = 50};
+    k->options = (struct consensus_options){.group = 7, .election_ms_min = 150, .election_ms_max = 300, .heartbeat_ms = 50,
+                                            .append_bytes_max = append_bytes_max};
     k->cap_chains = 4096;
     k->chains = must(calloc(k->cap_chains, sizeof *k->chains));
     k->cap_canon = 1024;
@@ -724,6 +725,17 @@ void cluster_drop(struct cluster *k, size_t i)
     k->n_packets--;
 }
 
+/* R8, S14: an append moves the commit index at most to the last entry that it verified. */
+static void check_append_commit(const struct cluster *k, const struct consensus_msg *m)
+{
+    struct consensus_status st;
+    consensus_status(k->nodes[m->to].c, &st);
+    uint64_t before = k->nodes[m->to].commit_seen, verified = m->index + m->n_entries;
+    if (m->type == MSG_APPEND && st.commit > before && st.commit > verified) {
+        cluster_fail(k, "R8: node %u commits %llu by an append that ends at %llu", m->to, U(st.commit), U(verified));
+    }
+}
+
 void cluster_deliver(struct cluster *k, size_t i)
 {
     struct packet p = k->packets[i];
@@ -732,6 +744,7 @@ void cluster_deliver(struct cluster *k, size_t i)
     if (k->nodes[p.m.to].c != NULL && !k->blocked[p.m.from][p.m.to]) {
         p.m.data = buf_slice(&p.data);
         consensus_step(k->nodes[p.m.to].c, &p.m, k->now_ms);
+        check_append_commit(k, &p.m);
         cluster_pump(k, p.m.to);
     }
     buf_fini(&p.data);

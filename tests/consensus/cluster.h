@@ -92,7 +92,8 @@ struct cluster {
     uint64_t reads_asked, reads_done, applied_total, leader_changes, crashes, snapshots_sent, configs_done;
 };
 
-void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed);
+/* append_bytes_max 0: the default. */
+void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed, uint32_t append_bytes_max);
 void cluster_fini(struct cluster *k);
 void cluster_start(struct cluster *k, node_id_t id);
 /* Loses everything that was not durable, except the first `writes_kept` writes in flight. */

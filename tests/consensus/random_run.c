@@ -25,7 +25,6 @@ static struct mix choose_mix(struct cluster *k)
     k->delay_ms_max = pick(g, (uint32_t[]){0, 5, 20, 80}, 4);
     k->disk_ms_max = pick(g, (uint32_t[]){0, 3, 20, 60}, 4);
     k->snapshot_keep = pick(g, (uint32_t[]){0, 5, 40}, 3);
-    k->options.append_bytes_max = pick(g, (uint32_t[]){64, 1000, 262144}, 3);
     k->options.inflight_msgs_max = pick(g, (uint32_t[]){1, 4, 128}, 3);
     return (struct mix){.propose_ppm = pick(g, (uint32_t[]){20000, 200000, 700000}, 3),
                         .read_ppm = pick(g, (uint32_t[]){0, 100000}, 2),
@@ -222,7 +221,8 @@ void random_run(uint64_t seed, struct random_totals *totals)
     struct prng g;
     prng_init(&g, seed);
     uint32_t voters = prng_chance(&g, 600000) ? 3 : 5;
-    cluster_init(&k, voters + (uint32_t)prng_below(&g, 2), voters, seed);
+    cluster_init(&k, voters + (uint32_t)prng_below(&g, 2), voters, seed,
+                 (uint32_t[]){64, 1000, 262144}[prng_below(&g, 3)]);
     struct mix m = choose_mix(&k);
     faults(&k, &m);
     make_peace(&k);

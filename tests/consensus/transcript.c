@@ -3,13 +3,14 @@
  *   cluster N [V]            N nodes, of which the first V (default all) are the initial voters; nothing moves unless told
  *   campaign ID              time goes on to ID's deadline and only ID notices
  *   tick MS [ID]             time goes on by MS; every node (or ID) is ticked
- *   persist ID|all           the disk finishes all writes in flight
+ *   limit BYTES              of one append, for clusters made after it
+ *   persist ID|all [N]       the disk finishes all writes in flight, or the first N
  *   deliver [A->B|to ID]     delivers what is under way now (between A and B, to ID), in order
  *   drop [A->B|to ID]        loses it instead
  *   run [MS]                 deliver and persist until nothing moves; with MS also ticks every 10 ms for so long
  *   block A B, heal          cuts both directions between A and B; heals all cuts
  *   crash ID [KEPT], restart ID, lost ID PEER       KEPT writes in flight reach the disk; the socket to PEER closes
- *   propose ID TEXT, read ID, transfer ID TO, config ID 1v 2v 3l, snapshot ID [KEEP], install ID
+ *   propose ID TEXT..., read ID [N], transfer ID TO, config ID 1v 2v 3l, snapshot ID [KEEP], install ID
  *   quiesce on|off, wake ID, vote ID on|off, quiet on|off (no trace), print */
 #include "transcript.h"
 
@@ -27,6 +28,7 @@ struct script {
     struct buf *out;
     bool quiet;
     bool quiesce;
+    uint32_t append_bytes_max;
     char *words[WORDS_MAX];
     int n;
 };
@@ -74,7 +76,7 @@ static void do_tick(struct script *s, node_id_t only)
     }
 }
 
-static bool do_persist(struct script *s, node_id_t only)
+static bool do_persist(struct script *s, node_id_t only, uint64_t n)
 {
     bool any = false;
     for (node_id_t i = 1; i <= s->k.n; i++) {
@@ -82,7 +84,7 @@ static bool do_persist(struct script *s, node_id_t only)
             continue;
         }
         any = true;
-        while (s->k.nodes[i].n_writes > 0) {
+        for (uint64_t k = 0; k < n && s->k.nodes[i].n_writes > 0; k++) {
             cluster_complete_write(&s->k, i);
         }
         cluster_pump(&s->k, i);
@@ -140,7 +142,7 @@ static void settle(struct script *s)
     s->n = 1;
     for (int i = 0; i < 200; i++) {
         bool moved = do_packets(s, true);
-        moved |= do_persist(s, 0);
+        moved |= do_persist(s, 0, UINT64_MAX);
         if (!moved) {
             return;
         }
@@ -234,7 +236,7 @@ static void do_cluster(struct script *s)
         cluster_fini(&s->k);
     }
     uint32_t n = (uint32_t)number_at(s, 1, 3);
-    cluster_init(&s->k, n, (uint32_t)number_at(s, 2, n), 42);
+    cluster_init(&s->k, n, (uint32_t)number_at(s, 2, n), 42, s->append_bytes_max);
     s->k.manual = true;
     s->k.trace = &s->trace;
     s->open = true;
@@ -276,7 +278,9 @@ static bool do_node(struct script *s)
     struct cluster *k = &s->k;
     node_id_t id = s->n > 1 ? (node_id_t)number_at(s, 1, 0) : 0;
     if (is(s, 0, "read")) {
-        buf_append_str(&s->trace, cluster_read(k, id_at(s, 1)) ? "" : "  refused\n");
+        for (uint64_t n = number_at(s, 2, 1); n > 0; n--) {
+            buf_append_str(&s->trace, cluster_read(k, id_at(s, 1)) ? "" : "  refused\n");
+        }
     } else if (is(s, 0, "transfer")) {
         buf_append_str(&s->trace, consensus_transfer(k->nodes[id_at(s, 1)].c, id_at(s, 2)) ? "" : "  refused\n");
     } else if (is(s, 0, "snapshot")) {
@@ -305,7 +309,7 @@ static void execute(struct script *s)
         s->k.now_ms += number_at(s, 1, 0);
         do_tick(s, s->n > 2 ? id_at(s, 2) : 0);
     } else if (is(s, 0, "persist")) {
-        do_persist(s, is(s, 1, "all") ? 0 : id_at(s, 1));
+        do_persist(s, is(s, 1, "all") ? 0 : id_at(s, 1), number_at(s, 2, UINT64_MAX));
     } else if (is(s, 0, "deliver") || is(s, 0, "drop")) {
         do_packets(s, is(s, 0, "deliver"));
     } else if (is(s, 0, "run")) {
@@ -317,6 +321,8 @@ static void execute(struct script *s)
     } else if (is(s, 0, "quiesce")) {
         s->quiesce = is(s, 1, "on");
         allow_quiesce(s);
+    } else if (is(s, 0, "limit")) {
+        s->append_bytes_max = (uint32_t)number_at(s, 1, 0);
     } else if (is(s, 0, "quiet")) {
         s->quiet = is(s, 1, "on");
     } else if (is(s, 0, "print")) {

@@ -8,4 +8,8 @@
  * comment and blank line as it was, and after each command its trace. Unknown commands abort. */
 void transcript_run(slice_t text, struct buf *out);
 
+/* Runs every *.txt of the folder in the order of their names; rewrite replaces those that differ. Returns how many
+ * differed, or -1 when there are none. */
+int transcript_folder(const char *folder, bool rewrite);
+
 #endif
