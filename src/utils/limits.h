@@ -51,8 +51,9 @@ enum {
     LIMIT_SESSIONS = 1000 * 1000,                  /* in group 0; about 200 MB */
     LIMIT_LOCKS_PER_GROUP = 10 * 1000 * 1000,      /* held or awaited names; about 3 GB beyond their names */
     LIMIT_TTL_MS_MIN = 10,                         /* below a network round trip a lock is lost before it is known */
-    LIMIT_TTL_MS = 24 * 60 * 60 * 1000,            /* a lock needed longer renews: a dead holder blocks no more than a day */
-    LIMIT_WAIT_MS = LIMIT_TTL_MS,                  /* nobody waits longer than a lock can be held */
+    LIMIT_TTL_MS_MAX = 24 * 60 * 60 * 1000,        /* a lock needed longer renews: a dead holder blocks no more than a day */
+    LIMIT_TTL_MS = LIMIT_TTL_MS_MAX,               /* for any duration a client gives with a lock: TTL, MAXHOLD, WAIT */
+    LIMIT_WAIT_MS_MAX = LIMIT_TTL_MS_MAX,          /* nobody waits longer than a lock can be held */
     LIMIT_DEADLOCK_NAMES = 64,                     /* owners and resources named in a DEADLOCK error; longer cycles are cut */
     LIMIT_IDEM_ENTRIES = 100 * 1000,               /* remembered replies per group, by age and by this count */
     LIMIT_IDEM_MS = 2 * 60 * 1000,                 /* longer than any client's retries */
