@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds Synaxis and runs all its tests, cheapest first; ends with one line 'N passed, N failed'. Exit code 1 when one failed.
 
-  ./test                  release build: structure, unit and model tests, simulator seeds, generated pages, real processes
+  ./test                  release build: structure, unit and model tests, generated pages, simulator seeds, real processes
   ./test --asan           the same on an AddressSanitizer + UndefinedBehaviorSanitizer build
   ./test --tsan           the threaded shell under ThreadSanitizer: real processes only
   ./test --mutants        the mutant table: plants each known fault and shows which test catches it
@@ -132,17 +132,6 @@ def simulator(folder, options, tally):
     tally.add(seeds if code == 0 else 0, int(code != 0), 'simulator')
 
 
-def generated_pages(folder, tally):
-    """The pages of docs/ that tables in the source decide must be what the binary prints."""
-    script = os.path.join(ROOT, 'tools', 'gen_docs.sh')
-    if not os.path.exists(script):
-        return
-    say('generated pages')
-    code, output = run([script, '--check', folder], keep=True)
-    print(output, end='')
-    tally.add(int(code == 0), int(code != 0), 'generated pages')
-
-
 def process_tests(folder, options, tally):
     binary = os.path.join(ROOT, folder, 'synaxis')
     if not os.path.exists(binary):
@@ -187,8 +176,6 @@ def main():
                 meson_tests(folder, options, tally)
                 if wanted.search('simulator'):
                     simulator(folder, options, tally)
-            if options.variant == 'release' and wanted.search('generated pages'):
-                generated_pages(folder, tally)
             process_tests(folder, options, tally)
     for name in tally.names:
         print(f'failed: {name}')

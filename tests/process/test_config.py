@@ -49,7 +49,7 @@ def test_node_names_that_are_paths():
 
 
 def test_a_node_that_is_not_in_the_list():
-    refuses('NODE_ID CLUSTER_NODES', NODE_ID='n9', CLUSTER_NODES='n1@127.0.0.1:20101,n2@127.0.0.1:20102,n3@127.0.0.1:20103')
+    refuses('NODE_ID', NODE_ID='n9', CLUSTER_NODES='n1@127.0.0.1:20101,n2@127.0.0.1:20102,n3@127.0.0.1:20103')
 
 
 def test_lists_of_nodes_that_are_none():
@@ -64,7 +64,7 @@ def test_pbft_with_a_number_of_nodes_that_is_not_3f_plus_1():
 
 
 def test_counts_out_of_range():
-    for name, values in {'GROUPS': ('0', '-1', '100000', 'x'), 'REPLICATION_FACTOR': ('0', '-3', 'x'), 'VIRTUAL_NODES': ('0', 'x')}.items():
+    for name, values in {'GROUPS': ('-1', '100000', 'x'), 'REPLICATION_FACTOR': ('0', '-3', 'x'), 'VIRTUAL_NODES': ('0', 'x')}.items():
         for value in values:
             refuses(name, **{name: value})
 
