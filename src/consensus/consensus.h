@@ -3,7 +3,7 @@
  * One `struct consensus` is one group's replica. It is a pure object: it is stepped with messages, time and completions
  * of its own disk writes, and what it wants done is taken from it afterwards in this order, once per loop turn:
  *
- *   1. consensus_take_persist   what must be written (hard state, entries, a cut); numbered by persist_no
+ *   1. consensus_take_persist   what must be written (hard state, entries, a cut); numbered by persist_no; until false
  *   2. consensus_take_msg       messages that may leave now. A message that promises something (a vote, an append
  *                               acknowledgement) is held inside until consensus_persisted(persist_no) has covered it,
  *                               so whoever takes a message may send it at once (R6)
@@ -61,7 +61,7 @@ enum msg_type {
     MSG_NONE = 0,
     MSG_PRE_VOTE, MSG_PRE_VOTE_REPLY,
     MSG_VOTE, MSG_VOTE_REPLY,
-    MSG_APPEND, MSG_APPEND_REPLY,         /* an append without entries is the heartbeat */
+    MSG_APPEND, MSG_APPEND_REPLY,         /* without entries: a probe, or only the commit index */
     MSG_HEARTBEAT, MSG_HEARTBEAT_REPLY,   /* liveness, commit index and read rounds; never carries entries */
     MSG_SNAPSHOT, MSG_SNAPSHOT_REPLY,     /* one chunk of a snapshot, and how far it was received */
     MSG_TIMEOUT_NOW,                      /* leadership transfer: start an election at once, without PreVote */
@@ -77,10 +77,11 @@ struct consensus_msg {
     uint64_t index;     /* last or previous index; match index in replies; snapshot's last index */
     uint64_t log_term;  /* term of the entry at index */
     uint64_t commit;
-    uint64_t ctx;       /* read round (heartbeat), probe number (append): echoed in the reply */
-    uint64_t hint;      /* conflict index, or byte offset of a snapshot chunk */
+    uint64_t ctx;       /* read round (heartbeat), probe number (append), campaign (votes): echoed in the reply */
+    uint64_t hint;      /* conflict index, byte offset of a snapshot chunk, or the verified index (heartbeat reply) */
     bool reject;        /* replies: refused */
-    bool quiesce;       /* heartbeat: go to sleep after this one. snapshot: this is the last chunk */
+    bool quiesce;       /* heartbeat: go to sleep after this one. snapshot: this is the last chunk. append: no answer wanted
+                         * when it fits. replies to these: the sender lost its disk, do not count it (P8) */
     slice_t data;       /* append: run of entries; snapshot: chunk. Borrowed until the next step of the group */
     uint32_t n_entries; /* append: how many entries data holds */
 };
@@ -147,7 +148,8 @@ void consensus_free(struct consensus *c);
 /* Appends recovered, already durable entries; first_index continues the log. Only before the first step or tick. */
 void consensus_restore_entries(struct consensus *c, uint64_t first_index, slice_t run, uint32_t n_entries);
 
-/* False refuses voting, campaigning and acknowledging until it is set: a node that lost its disk (P8). Default true. */
+/* False refuses voting and campaigning until it is set: a node that lost its disk (P8). It still receives entries and
+ * says how far it is, marked so that the leader counts it for nothing. Default true. */
 void consensus_set_may_vote(struct consensus *c, bool may_vote);
 
 void consensus_tick(struct consensus *c, uint64_t now_ms);
@@ -195,7 +197,9 @@ void consensus_chunk(struct consensus *c, node_id_t to, uint64_t snapshot_index,
 struct consensus_install { uint64_t index; uint64_t term; uint64_t offset; slice_t data; bool last; };
 bool consensus_take_install(struct consensus *c, struct consensus_install *out);
 void consensus_install_progress(struct consensus *c, uint64_t index, uint64_t received);
-/* The whole snapshot is durable and restored into the state machine: the log restarts after it (S15, S16). */
+/* The whole snapshot is durable and restored into the state machine: the log restarts after it (S15, S16), unless it has
+ * the entry at index with this term: then what follows it stays. From the last take_install until this call (or
+ * install_failed) take_committed hands out nothing. */
 void consensus_installed(struct consensus *c, uint64_t index, uint64_t term, const struct consensus_config *config);
 /* The received file was bad: forget it, tell the leader to start over. */
 void consensus_install_failed(struct consensus *c, uint64_t index);

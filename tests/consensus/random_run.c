@@ -163,55 +163,50 @@ static void make_peace(struct cluster *k)
     }
 }
 
-/* A backlog takes its time where a run chose windows of a few bytes; it must end all the same. */
-static void catch_up(struct cluster *k, node_id_t leader)
+static bool is_level(const struct cluster *k, node_id_t leader)
 {
     const struct node *l = &k->nodes[leader];
-    for (uint64_t end = k->now_ms + 60000; k->now_ms < end;) {
-        const struct consensus_config *config = consensus_config_now(l->c);
-        bool whole = l->status.ready && l->applied == l->status.last;
-        for (uint32_t i = 0; i < config->count; i++) {
-            whole = whole && k->nodes[config->members[i].id].applied == l->applied;
-        }
-        if (whole) {
-            return;
-        }
-        cluster_run(k, STEP_MS);
+    const struct consensus_config *config = consensus_config_now(l->c);
+    bool level = l->status.ready && l->applied == l->status.last;
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct node *d = &k->nodes[config->members[i].id];
+        level = level && d->applied == l->applied && d->digest == l->digest;
     }
-    cluster_fail(k, "R16: leader %u and its members do not come level", leader);
+    return level;
 }
 
-/* R16: one leader within ten election timeouts, then no change of leader for a hundred heartbeats; it serves writes and
- * reads, and every member ends with the same digest. */
+/* A backlog takes its time where a run chose windows of a few bytes, and it may hold a change of members that moves the
+ * leadership; it must end all the same. */
+static node_id_t come_level(struct cluster *k)
+{
+    for (uint64_t end = k->now_ms + 60000; k->now_ms < end; cluster_run(k, STEP_MS)) {
+        node_id_t leader = cluster_leader(k);
+        if (leader != 0 && is_level(k, leader)) {
+            return leader;
+        }
+    }
+    cluster_fail(k, "R16: the leader and its members do not come level");
+}
+
+/* R16: one leader within ten election timeouts; with the backlog gone it serves writes and reads, does not change for a
+ * hundred heartbeats, and every member ends with the same digest. */
 static void demand_liveness(struct cluster *k)
 {
     run_for(k, 10 * ELECTION_MS);
-    node_id_t leader = cluster_leader(k);
-    if (leader == 0) {
+    if (cluster_leader(k) == 0) {
         cluster_fail(k, "R16: no leader ten election timeouts after the faults ended");
     }
-    catch_up(k, leader);
-    uint64_t changes = k->leader_changes;
+    node_id_t leader = come_level(k);
+    uint64_t changes = k->leader_changes, reads = k->reads_done;
     bool ok = cluster_propose(k, leader, SLICE_LIT("end"));
-    uint64_t reads = k->reads_done;
     bool read = cluster_read(k, leader);
     cluster_pump(k, leader);
     run_for(k, 100 * HEARTBEAT_MS);
     if (!ok || !read || k->reads_done == reads) {
         cluster_fail(k, "R16: leader %u does not serve (propose %d, read %d)", leader, ok, read);
     }
-    catch_up(k, leader);
-    if (k->leader_changes != changes || cluster_leader(k) != leader) {
+    if (k->leader_changes != changes || come_level(k) != leader) {
         cluster_fail(k, "R16: the leader changed in peace");
-    }
-    const struct consensus_config *config = consensus_config_now(k->nodes[leader].c);
-    const struct node *l = &k->nodes[leader];
-    for (uint32_t i = 0; i < config->count; i++) {
-        const struct node *d = &k->nodes[config->members[i].id];
-        if (d->applied != l->applied || d->digest != l->digest) {
-            cluster_fail(k, "R16: member %u has applied %llu, leader %u %llu", config->members[i].id,
-                         (unsigned long long)d->applied, leader, (unsigned long long)l->applied);
-        }
     }
 }
 
