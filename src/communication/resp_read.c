@@ -3,6 +3,8 @@
  * Aggregates are heads that are followed by their elements, so nesting is a count of elements still owed, per level. */
 #include "communication/resp.h"
 
+#include <stdlib.h>
+
 enum { DEPTH_MAX = 16, LINE_MAX_BYTES = 64 * 1024 };
 
 /* The line at r (without CRLF). */
@@ -89,7 +91,7 @@ static bool read_double(slice_t line, struct resp_value *v)
     memcpy(text, line.ptr, line.len);
     text[line.len] = '\0';
     char *end;
-    v->real = __builtin_strtod(text, &end);
+    v->real = strtod(text, &end);
     v->str = line;
     return *end == '\0';
 }

@@ -92,6 +92,9 @@ static inline const struct config_member *config_self(const struct config *c) { 
  * every node and in every trace; any other name 10000 + crc32c(name) mod 2^31. */
 uint32_t config_node_number(slice_t name);
 
+/* One member as CLUSTER_NODES names it, id@host:port. False: `error` says what it should look like. */
+bool config_parse_member(slice_t text, struct config_member *out, struct buf *error);
+
 /* Appends NAME=value lines with where each came from; secrets as ***. */
 void config_print(const struct config *c, struct buf *out);
 /* Appends the text of `synaxis server --help`. */

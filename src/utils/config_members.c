@@ -170,3 +170,15 @@ bool config_read_members(struct config *c, struct buf *error)
     }
     return true;
 }
+
+bool config_parse_member(slice_t text, struct config_member *out, struct buf *error)
+{
+    struct config c = {0};
+    if (text.len == 0 || memchr(text.ptr, '@', text.len) == NULL) {
+        buf_append_str(error, "a member is id@host:port");
+        return false;
+    }
+    bool ok = parse_member(&c, text, error);
+    *out = c.members[0];
+    return ok;
+}

@@ -1,0 +1,255 @@
+/* The option table, reading options, and finding what a misspelt word was meant to be.
+ *
+ * Not here: which commands exist (cli.c). Options may stand before, between and behind operands and end at "--"; for a command
+ * that runs another program they end at the second operand, so that the program's own options stay its own. */
+#include "cli/cli_args.h"
+
+#include "utils/assert.h"
+#include "utils/limits.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct cli_options, field)
+const struct cli_option CLI_OPTIONS[] = {
+    {"nodes", 'n', OPT_TEXT, AT(nodes), 0, 0, "HOST:PORT,...", "RESP addresses to try in turn (SYNAXIS_NODES)"},
+    {"password", 'a', OPT_TEXT, AT(password), 0, 0, "PASSWORD", "authenticate (better: SYNAXIS_PASSWORD, which ps does not show)"},
+    {"timeout", 't', OPT_DURATION, AT(timeout_ms), 1, 3600000, "TIME", "give up on an answer after this long (default 5s)"},
+    {"json", 0, OPT_FLAG, AT(json), 0, 0, NULL, "print JSON"},
+    {"help", 'h', OPT_FLAG, AT(help), 0, 0, NULL, "print this help"},
+    {"watch", 'w', OPT_FLAG, AT(watch), 0, 0, NULL, "print again and again until interrupted"},
+    {"interval", 0, OPT_DURATION, AT(interval_ms), 50, 3600000, "TIME", "between two prints of --watch (default 1s)"},
+    {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, LIMIT_TTL_MS, "TIME", "time to live of the lock or session"},
+    {"wait", 0, OPT_DURATION, AT(wait_ms), 0, LIMIT_WAIT_MS, "TIME", "wait this long for the lock"},
+    {"mode", 0, OPT_TEXT, AT(mode), 0, 0, "MODE", "exclusive (default) or shared"},
+    {"owner", 0, OPT_TEXT, AT(owner), 0, 0, "ID", "owner of the lock (default: this process)"},
+    {"meta", 0, OPT_TEXT, AT(meta), 0, 0, "TEXT", "text kept with the lock for others to read"},
+    {"kill", 0, OPT_FLAG, AT(kill), 0, 0, NULL, "when the lock is lost: TERM, then KILL (default)"},
+    {"warn", 0, OPT_FLAG, AT(warn), 0, 0, NULL, "when the lock is lost: say so and let the command go on"},
+    {"grace", 0, OPT_DURATION, AT(grace_ms), 0, 3600000, "TIME", "between TERM and KILL (default 5s)"},
+    {"quiet", 'q', OPT_FLAG, AT(quiet), 0, 0, NULL, "say nothing on stderr but errors"},
+    {"match", 0, OPT_TEXT, AT(match), 0, 0, "PATTERN", "only names that match, as in 'orders*'"},
+    {"dot", 0, OPT_FLAG, AT(dot), 0, 0, NULL, "print the graph for Graphviz"},
+    {"name", 0, OPT_TEXT, AT(name), 0, 0, "TEXT", "name of the session, for lists"},
+    {"reason", 0, OPT_TEXT, AT(reason), 0, 0, "TEXT", "why; it is kept in the log"},
+    {"http", 0, OPT_TEXT, AT(http), 0, 0, "HOST:PORT", "HTTP address of the node (default 127.0.0.1:NODE_PORT)"},
+    {"target", 0, OPT_TEXT, AT(target), 0, 0, "KIND", "synaxis (default) or redis: SET NX PX and DEL"},
+    {"seconds", 's', OPT_NUMBER, AT(seconds), 1, 86400, "N", "measured time (default 10)"},
+    {"warmup", 0, OPT_NUMBER, AT(warmup_s), 0, 3600, "N", "seconds before measuring (default 2, at most --seconds)"},
+    {"connections", 'c', OPT_NUMBER, AT(connections), 1, 10000, "N", "connections, over all nodes in turn (default 64)"},
+    {"resources", 0, OPT_NUMBER, AT(resources), 1, 1000000, "N", "distinct locks that each lane takes in turn (default 1)"},
+    {"pipeline", 'P', OPT_NUMBER, AT(pipeline), 1, 1000, "N", "lanes per connection: pairs in flight (default 1)"},
+    {"rate", 'r', OPT_NUMBER, AT(rate), 1, 10000000, "N", "open loop: N pairs a second, latency from the scheduled time"},
+    {"server-pids", 0, OPT_TEXT, AT(server_pids), 0, 0, "PID,...", "report these processes' CPU time per operation"},
+    {"gaps", 0, OPT_DURATION, AT(gaps_ms), 1, 60000, "TIME", "list every time without any grant that was longer than this"},
+    {"hold", 0, OPT_NUMBER, AT(hold), 1, 100000000, "N", "acquire N distinct locks once, release none, and end"},
+};
+const uint32_t CLI_OPTION_COUNT = sizeof CLI_OPTIONS / sizeof CLI_OPTIONS[0];
+
+static bool word_in(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; (p = strstr(p, word)) != NULL; p += n) {
+        if ((p == list || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_takes(const struct cli_command *command, const struct cli_option *option)
+{
+    return word_in("nodes password timeout json help", option->name) || word_in(command->options, option->name);
+}
+
+void cli_options_init(struct cli_options *o)
+{
+    *o = (struct cli_options){
+        .timeout_ms = 5000,
+        .ttl_ms = 30000,
+        .grace_ms = 5000,
+        .interval_ms = 1000,
+        .mode = "exclusive",
+        .target = "synaxis",
+        .seconds = 10,
+        .warmup_s = UINT64_MAX,
+        .connections = 64,
+        .resources = 1,
+        .pipeline = 1,
+    };
+}
+
+bool cli_duration(const char *text, uint64_t *ms)
+{
+    static const struct { const char *unit; uint64_t ms; } units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (end == text || errno != 0 || text[0] < '0' || text[0] > '9') {
+        return false;
+    }
+    for (uint32_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(end, units[i].unit) == 0 && v <= UINT64_MAX / units[i].ms) {
+            *ms = v * units[i].ms;
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edit distance with one row (Wagner and Fischer 1974); words beyond 31 characters are nobody's typing error. */
+static uint32_t distance(const char *a, const char *b)
+{
+    uint32_t row[32], n = (uint32_t)strlen(b);
+    if (n > 31) {
+        return UINT32_MAX;
+    }
+    for (uint32_t j = 0; j <= n; j++) {
+        row[j] = j;
+    }
+    for (uint32_t i = 1; a[i - 1] != '\0'; i++) {
+        uint32_t diagonal = row[0];
+        row[0] = i;
+        for (uint32_t j = 1; j <= n; j++) {
+            uint32_t above = row[j];
+            row[j] = smaller(smaller(above, row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+const char *cli_nearest(const char *word, const char *const *words, uint32_t count)
+{
+    const char *best = NULL;
+    uint32_t best_distance = (uint32_t)(strlen(word) / 3 + 2);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t d = distance(word, words[i]);
+        if (d < best_distance) {
+            best = words[i];
+            best_distance = d;
+        }
+    }
+    return best;
+}
+
+static const struct cli_option *find_option(const struct cli_command *command, const char *name, size_t len, char letter)
+{
+    for (uint32_t i = 0; i < CLI_OPTION_COUNT; i++) {
+        const struct cli_option *o = &CLI_OPTIONS[i];
+        bool same = name != NULL ? strlen(o->name) == len && memcmp(o->name, name, len) == 0 : o->letter == letter && letter != 0;
+        if (same && cli_takes(command, o)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static void say_unknown(struct cli *c, const char *word)
+{
+    const char *names[64];
+    uint32_t n = 0;
+    syn_assert(CLI_OPTION_COUNT <= 64);
+    for (uint32_t i = 0; i < CLI_OPTION_COUNT; i++) {
+        if (cli_takes(c->command, &CLI_OPTIONS[i])) {
+            names[n++] = CLI_OPTIONS[i].name;
+        }
+    }
+    const char *near = word[1] == '-' ? cli_nearest(word + 2, names, n) : NULL;
+    fprintf(c->err, "synaxis: %s takes no option %s%s%s%s; see synaxis %s --help\n", c->command->path, word, near ? " (did you mean --" : "",
+            near ? near : "", near ? "?)" : "", c->command->path);
+}
+
+static bool set_option(struct cli *c, const struct cli_option *o, const char *value)
+{
+    char *field = (char *)&c->opt + o->offset;
+    uint64_t v = 0;
+    if (o->kind == OPT_FLAG) {
+        *(bool *)(void *)field = true;
+        return true;
+    }
+    if (o->kind == OPT_TEXT) {
+        *(const char **)(void *)field = value;
+        return true;
+    }
+    char *end;
+    errno = 0;
+    bool ok = o->kind == OPT_DURATION ? cli_duration(value, &v)
+                                      : (v = strtoull(value, &end, 10), end != value && *end == '\0' && errno == 0 && value[0] != '-');
+    if (!ok || v < o->min || v > o->max) {
+        fprintf(c->err, "synaxis: --%s %s: want a %s from %llu to %llu%s\n", o->name, value, o->kind == OPT_DURATION ? "time" : "number",
+                (unsigned long long)o->min, (unsigned long long)o->max, o->kind == OPT_DURATION ? " ms, as in 500, 500ms, 10s, 5m" : "");
+        return false;
+    }
+    *(uint64_t *)(void *)field = v;
+    c->opt.wait_given |= o->offset == AT(wait_ms);
+    return true;
+}
+
+/* Reads the option at words[*i], and its value from the same or the next word. */
+static bool read_option(struct cli *c, int n, char **words, int *i)
+{
+    const char *word = words[*i], *value = NULL;
+    const struct cli_option *o;
+    if (word[1] == '-') {
+        const char *equals = strchr(word, '=');
+        o = find_option(c->command, word + 2, equals ? (size_t)(equals - word - 2) : strlen(word + 2), 0);
+        value = equals ? equals + 1 : NULL;
+    } else {
+        o = find_option(c->command, NULL, 0, word[1]);
+        value = word[2] != '\0' ? word + 2 : NULL;
+    }
+    if (o == NULL) {
+        say_unknown(c, word);
+        return false;
+    }
+    if (o->kind == OPT_FLAG ? value != NULL : value == NULL && *i + 1 >= n) {
+        fprintf(c->err, "synaxis: --%s %s\n", o->name, o->kind == OPT_FLAG ? "takes no value" : "needs a value");
+        return false;
+    }
+    return set_option(c, o, value != NULL || o->kind == OPT_FLAG ? value : words[++*i]);
+}
+
+static bool count_operands(struct cli *c)
+{
+    if (c->opt.help || (c->argc >= c->command->operands_min && c->argc <= c->command->operands_max)) {
+        return true;
+    }
+    fprintf(c->err, "synaxis: %s: %s operands\n  usage: synaxis %s [options] %s\n", c->command->path,
+            c->argc < c->command->operands_min ? "too few" : "too many", c->command->path, c->command->operands);
+    return false;
+}
+
+bool cli_parse(struct cli *c, int n, char **words)
+{
+    c->argv = words;
+    c->argc = 0;
+    bool only_operands = false;
+    for (int i = 0; i < n; i++) {
+        if (c->command->rest && c->argc == 1 && (words[i][0] != '-' || strcmp(words[i], "--") == 0)) {
+            only_operands = true;
+            i += strcmp(words[i], "--") == 0;
+            if (i == n) {
+                break;
+            }
+        }
+        if (only_operands || words[i][0] != '-' || words[i][1] == '\0') {
+            words[c->argc++] = words[i];
+        } else if (strcmp(words[i], "--") == 0) {
+            only_operands = true;
+        } else if (!read_option(c, n, words, &i)) {
+            return false;
+        }
+    }
+    if (c->argc < n) {
+        words[c->argc] = NULL; /* operands moved forward; what stood here is read */
+    }
+    return count_operands(c);
+}

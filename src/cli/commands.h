@@ -1,0 +1,34 @@
+/* The commands of the table in cli.c. Each returns an exit code of cli.h. */
+#ifndef SYN_CLI_COMMANDS_H
+#define SYN_CLI_COMMANDS_H
+
+#include "cli/cli_args.h"
+
+int cmd_status(struct cli *c);
+int cmd_healthcheck(struct cli *c);
+int cmd_lock_acquire(struct cli *c);
+int cmd_lock_release(struct cli *c);
+int cmd_lock_renew(struct cli *c);
+int cmd_lock_force(struct cli *c);
+int cmd_lock_check(struct cli *c);
+int cmd_lock_info(struct cli *c);
+int cmd_lock_list(struct cli *c);
+int cmd_lock_graph(struct cli *c);
+int cmd_lock_run(struct cli *c);
+int cmd_session_create(struct cli *c);
+int cmd_session_keepalive(struct cli *c);
+int cmd_session_end(struct cli *c);
+int cmd_session_list(struct cli *c);
+int cmd_bench_lock(struct cli *c);
+int cmd_completion(struct cli *c);
+int cmd_version(struct cli *c);
+int cmd_help(struct cli *c);
+
+/* The table, for help, completion and tests. */
+extern const struct cli_command CLI_COMMANDS[];
+extern const uint32_t CLI_COMMAND_COUNT;
+
+/* --mode as the word of the protocol; NULL with a line on c->err when it is neither. */
+const char *lock_mode_word(struct cli *c);
+
+#endif

@@ -1,0 +1,390 @@
+/* A node's life and the dispatch of its events (docs/architecture.md, "The way of a command").
+ *
+ * Responsible for: building a node from options and recovery, handing each event to the room it belongs to, and the end of a
+ * turn, where batched effects leave in the order that durability demands. Not for: what any of those rooms does.
+ *
+ * Invariants: effects of one step leave in list order; nothing in them depends on bytes that are not durable (R6: the
+ * consensus keeps such messages back until EV_LOG_DONE); log time and clocks never fall inside a node. */
+#include "nodes/node_internal.h"
+
+#include "storage/store.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { HOUSEKEEPING_MS = 100, SHUTDOWN_MS_MAX = 3000 };
+
+void node_log(struct node *n, enum log_level level, const char *fmt, ...)
+{
+    if (n->fx == NULL) {
+        return;
+    }
+    struct effect *e = effects_add(n->fx, EF_LOGLINE);
+    e->value = level;
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    int len = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    syn_assert(len >= 0);
+    buf_append(&e->data, line, (size_t)len < sizeof line ? (size_t)len : sizeof line - 1);
+}
+
+struct node_peer *node_peer_of(struct node *n, node_id_t id)
+{
+    for (uint32_t i = 0; i < n->n_peers; i++) {
+        if (n->peers[i].member.id == id) {
+            return &n->peers[i];
+        }
+    }
+    return NULL;
+}
+
+const char *node_name_of(const struct node *n, node_id_t id)
+{
+    for (uint32_t i = 0; i < n->opt.n_members; i++) {
+        if (n->opt.members[i].id == id) {
+            return n->opt.members[i].name;
+        }
+    }
+    return "?";
+}
+
+static void node_recover_group(struct node *n, struct node_group *g, const struct store_group *sg)
+{
+    struct consensus_recovered r = {.term = sg->term, .vote = sg->vote};
+    bool placed_here = false;
+    for (uint32_t i = 0; i < g->placement.count; i++) {
+        placed_here |= g->placement.members[i].id == n->opt.self;
+    }
+    if (!placed_here && !sg->exists) {
+        return;
+    }
+    if (sg->exists && sg->vote == GROUP_AMNESIAC) {
+        r.vote = 0;
+        g->amnesiac = true;
+    }
+    r.snapshot_index = sg->snapshot_index;
+    r.snapshot_term = sg->snapshot_term;
+    r.config = g->placement;
+    if (placed_here == false) {
+        r.config.count = 0;
+    }
+    g->recover = r;
+    g->snapshot_index = sg->snapshot_index;
+    g->recover_run = sg;
+    g->hosted = true;
+    g->locks = group_new_locks(n, g->id);
+}
+
+struct node *node_new(const struct node_options *o, const struct store_recovery *recovered, uint64_t now_ms, uint64_t wall_ms)
+{
+    struct node *n = calloc(1, sizeof *n);
+    syn_assert(n != NULL && o->self != 0 && o->groups > 0 && o->groups <= NODE_GROUPS_MAX);
+    n->opt = *o;
+    n->now_ms = n->started_ms = now_ms;
+    n->wall_ms = n->started_wall_ms = wall_ms;
+    prng_init(&n->prng, o->seed);
+    n->hash_key = prng_u64(&n->prng);
+    n->origin = node_origin(o->node_uuid, o->incarnation);
+    n->next_seq = 1;
+    n->read_ctx_next = 1;
+    n->deadline_ms = now_ms;
+    map_init(&n->links);
+    map_init(&n->requests);
+    wheel_init(&n->wheel, now_ms);
+    lock_out_init(&n->lock_out);
+    metrics_init(&n->metrics);
+    n->doors = doors_new(n);
+    n->dirty = calloc(o->groups, sizeof *n->dirty);
+    n->groups = calloc(o->groups, sizeof *n->groups);
+    syn_assert(n->groups != NULL && n->dirty != NULL);
+    n->fresh = o->fresh;
+    for (uint32_t i = 0; i < o->groups; i++) {
+        group_init(n, i);
+    }
+    members_place(n);
+    for (uint32_t i = 0; i < o->groups; i++) {
+        n->fresh = n->fresh && !recovered->groups[i].exists;
+        node_recover_group(n, &n->groups[i], &recovered->groups[i]);
+    }
+    links_start(n);
+    return n;
+}
+
+bool node_restore_piece(struct node *n, uint32_t group, slice_t piece)
+{
+    return snapshot_restore_piece(n, &n->groups[group], piece);
+}
+
+bool node_restore_end(struct node *n, uint32_t group)
+{
+    return snapshot_restore_end(n, &n->groups[group]);
+}
+
+void node_free(struct node *n)
+{
+    route_fini(n);
+    doors_free(n->doors);
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        group_fini(&n->groups[i]);
+    }
+    links_fini(n);
+    wheel_fini(&n->wheel);
+    lock_out_fini(&n->lock_out);
+    metrics_fini(&n->metrics);
+    map_fini(&n->requests);
+    buf_fini(&n->log_buf);
+    buf_fini(&n->scratch);
+    free(n->waits);
+    free(n->dirty);
+    free(n->groups);
+    free(n);
+}
+
+/* The consensus objects are made at the first event: recovery may have restored snapshots in between. */
+static void node_begin(struct node *n)
+{
+    n->begun = true;
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        struct node_group *g = &n->groups[i];
+        if (!g->hosted) {
+            continue;
+        }
+        const struct store_group *sg = g->recover_run;
+        group_host(n, g, &g->recover);
+        if (sg->n_entries > 0) {
+            consensus_restore_entries(g->consensus, sg->first_index, buf_slice(&sg->run), sg->n_entries);
+        }
+        g->recover_run = NULL;
+        if (n->fresh) {
+            g->amnesiac = true;
+        }
+        consensus_set_may_vote(g->consensus, !g->amnesiac);
+        group_touch(n, g);
+    }
+    if (n->fresh && n->opt.n_members == 1) {
+        members_bootstrap(n);
+    }
+}
+
+static void node_log_done(struct node *n, uint64_t seq, uint64_t flush_us)
+{
+    syn_assert(seq <= n->log_seq);
+    n->log_done = seq > n->log_done ? seq : n->log_done;
+    metrics_observe_us(&n->metrics, METRIC_WAL_FSYNC_SECONDS, flush_us);
+    while (n->waits_count > 0) {
+        struct persist_wait *w = &n->waits[n->waits_head];
+        if (w->seq > n->log_done) {
+            break;
+        }
+        struct node_group *g = &n->groups[w->group];
+        consensus_persisted(g->consensus, w->persist_no);
+        group_touch(n, g);
+        n->waits_head = (n->waits_head + 1) % n->waits_cap;
+        n->waits_count--;
+    }
+}
+
+void node_shutdown(struct node *n)
+{
+    if (n->stopping) {
+        return;
+    }
+    n->stopping = true;
+    n->stop_at_ms = n->now_ms + SHUTDOWN_MS_MAX;
+    node_log(n, LOG_INFO, "shutting down: handing over leaderships");
+}
+
+/* Hands over what this node leads; stops once nothing is left or the time for it is over. */
+static void node_stop_duty(struct node *n)
+{
+    bool leading = false;
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        struct node_group *g = &n->groups[i];
+        if (!g->hosted || g->role != ROLE_LEADER) {
+            continue;
+        }
+        node_id_t to = consensus_transfer_target(g->consensus);
+        if (to == 0) {
+            continue;
+        }
+        leading = true;
+        if (n->now_ms >= g->transfer_retry_ms) {
+            consensus_transfer(g->consensus, to);
+            g->transfer_retry_ms = n->now_ms + n->opt.election_ms_max;
+            group_touch(n, g);
+        }
+    }
+    if (!n->stop_sent && (!leading || n->now_ms >= n->stop_at_ms)) {
+        if (n->n_requests > 0 && n->now_ms < n->stop_at_ms) {
+            return; /* answers are still on their way */
+        }
+        n->stop_sent = true;
+        effects_add(n->fx, EF_STOP)->value = 0;
+    }
+}
+
+static void node_timers(struct node *n)
+{
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        struct node_group *g = &n->groups[i];
+        if (g->hosted && group_deadline(n, g) <= n->now_ms) {
+            consensus_tick(g->consensus, n->now_ms);
+            group_touch(n, g);
+        }
+    }
+    links_timers(n);
+    route_timers(n);
+    doors_timers(n);
+    if (n->now_ms >= n->housekeeping_ms) {
+        n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
+        for (uint32_t i = 0; i < n->opt.groups; i++) {
+            struct node_group *g = &n->groups[i];
+            if (g->hosted) {
+                members_duty(n, g);
+                members_rejoin(n, g);
+                probe_duty(n, g);
+            }
+        }
+    }
+    if (n->stopping) {
+        node_stop_duty(n);
+    }
+}
+
+static uint64_t node_next_deadline(const struct node *n)
+{
+    uint64_t at = n->housekeeping_ms;
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        const struct node_group *g = &n->groups[i];
+        uint64_t d = g->hosted ? group_deadline(n, g) : UINT64_MAX;
+        at = d < at ? d : at;
+    }
+    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n)};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        at = others[i] < at ? others[i] : at;
+    }
+    return at;
+}
+
+/* Two passes, so that what applying proposes (session hand-overs, due expiries) still rides in this turn's write. */
+static void node_turn_end(struct node *n)
+{
+    if (n->now_ms >= n->deadline_ms) {
+        node_timers(n);
+    }
+    for (uint32_t i = 0; i < n->n_dirty; i++) {
+        struct node_group *g = &n->groups[n->dirty[i]];
+        group_deliver(n, g);
+    }
+    for (uint32_t i = 0; i < n->n_dirty; i++) {
+        struct node_group *g = &n->groups[n->dirty[i]];
+        g->dirty = false;
+        group_turn(n, g);
+    }
+    n->n_dirty = 0;
+    if (n->log_buf.len > 0) {
+        struct effect *e = effects_add(n->fx, EF_LOG);
+        e->seq = n->log_seq;
+        buf_swap(&e->data, &n->log_buf);
+        buf_clear(&n->log_buf);
+    }
+    links_flush(n);
+    doors_flush(n);
+    n->deadline_ms = node_next_deadline(n);
+}
+
+static void node_dispatch(struct node *n, struct event *ev)
+{
+    struct node_group *g = ev->group < n->opt.groups ? &n->groups[ev->group] : NULL;
+    switch (ev->type) {
+    case EV_TURN_END: node_turn_end(n); break;
+    case EV_TIMER: break; /* the turn's end looks at the clock */
+    case EV_CONN_OPENED: doors_opened(n, ev->conn, ev->door, ev->text); break;
+    case EV_CONN_DATA: ev->consumed = doors_data(n, ev->conn, ev->data); break;
+    case EV_CONN_CLOSED: doors_closed(n, ev->conn); break;
+    case EV_CONN_DRAINED: doors_drained(n, ev->conn); break;
+    case EV_LINK_UP: links_up(n, ev->link, ev->peer); break;
+    case EV_LINK_FRAME: links_frame(n, ev->link, ev->data); break;
+    case EV_LINK_DOWN: links_down(n, ev->link); break;
+    case EV_DIAL_FAILED: links_dial_failed(n, ev->peer); break;
+    case EV_LOG_DONE: node_log_done(n, ev->seq, ev->value); break;
+    case EV_LOG_SPACE: node_space(n, ev->value != 0); break;
+    case EV_SNAP_WRITTEN: snapshot_written(n, g, ev->index, ev->ok); break;
+    case EV_SNAP_RAW: snapshot_raw(n, g, ev); break;
+    case EV_SNAP_RAW_WRITTEN: snapshot_raw_written(n, g, ev); break;
+    case EV_SNAP_PIECE: snapshot_piece(n, g, ev); break;
+    case EV_SHUTDOWN: node_shutdown(n); break;
+    default: SYN_UNREACHABLE();
+    }
+}
+
+void node_space(struct node *n, bool low)
+{
+    if (n->space_low != low) {
+        n->space_low = low;
+        node_log(n, low ? LOG_ERROR : LOG_INFO,
+                 low ? "disk is full: new writes are refused until there is room" : "disk has room again: writes go on");
+    }
+}
+
+void node_step(struct node *n, struct event *ev, struct effects *fx)
+{
+    syn_assert(ev->now_ms >= n->now_ms);
+    n->now_ms = ev->now_ms;
+    n->wall_ms = ev->wall_ms;
+    n->fx = fx;
+    if (!n->begun) {
+        node_begin(n);
+    }
+    node_dispatch(n, ev);
+    if (n->opt.sim_checks) {
+        node_check(n);
+    }
+    n->fx = NULL;
+}
+
+uint64_t node_deadline_ms(const struct node *n)
+{
+    return n->deadline_ms;
+}
+
+void node_check(const struct node *n)
+{
+    syn_assert(n->log_done <= n->log_seq);
+    syn_assert(n->n_dirty <= n->opt.groups);
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        const struct node_group *g = &n->groups[i];
+        if (g->hosted && g->consensus != NULL) {
+            syn_assert(g->locks != NULL);
+            consensus_check(g->consensus);
+        }
+    }
+}
+
+uint32_t node_groups(const struct node *n)
+{
+    return n->opt.groups;
+}
+
+const struct consensus *node_consensus(const struct node *n, uint32_t group)
+{
+    return n->groups[group].hosted ? n->groups[group].consensus : NULL;
+}
+
+const struct lock_sm *node_locks(const struct node *n, uint32_t group)
+{
+    return n->groups[group].hosted ? n->groups[group].locks : NULL;
+}
+
+uint64_t node_applied(const struct node *n, uint32_t group)
+{
+    return n->groups[group].applied;
+}
+
+void node_observe(struct node *n, const struct node_observer *o)
+{
+    n->observer = o != NULL ? *o : (struct node_observer){0};
+}

@@ -1,0 +1,292 @@
+/* Connection commands: what drivers send before the user's first command (HELLO, CLIENT SETINFO ...) and what redis-cli uses.
+ * Replies and error texts are Redis' own. */
+#include "nodes/doors/cmd.h"
+
+#include "communication/peer_auth.h"
+#include "utils/limits.h"
+
+#include <stdio.h>
+
+static slice_t own_name(const struct conn *c)
+{
+    return slice_str(c->name);
+}
+
+static bool password_ok(struct call *c, slice_t password)
+{
+    return secret_equal(slice_str(c->n->opt.requirepass), password);
+}
+
+/* AUTH as Redis does it: the default user has the one password; without a configured one, AUTH with one word is an error. */
+static bool authenticate(struct call *c, slice_t user, slice_t password)
+{
+    bool configured = c->n->opt.requirepass[0] != '\0';
+    if (!slice_eq(user, SLICE_LIT("default")) || (configured && !password_ok(c, password))) {
+        metrics_refused(&c->n->metrics, REFUSED_AUTH);
+        call_error(c, "WRONGPASS", "invalid username-password pair or user is disabled.");
+        return false;
+    }
+    conn_set_authenticated(c->n, c->conn, true);
+    return true;
+}
+
+void cmd_auth(struct call *c)
+{
+    if (c->argc > 3) {
+        call_error(c, "ERR", "syntax error");
+        return;
+    }
+    if (c->argc == 2 && c->n->opt.requirepass[0] == '\0') {
+        call_error(c, "ERR", "AUTH <password> called without any password configured for the default user. Are you sure your "
+                             "configuration is correct?");
+        return;
+    }
+    slice_t user = c->argc == 3 ? c->argv[1] : SLICE_LIT("default");
+    if (authenticate(c, user, c->argv[c->argc - 1])) {
+        resp_simple(c->reply, "OK");
+    }
+}
+
+void cmd_ping(struct call *c)
+{
+    if (c->argc > 2) {
+        call_error(c, "ERR", "wrong number of arguments for 'ping' command");
+    } else if (c->argc == 2) {
+        resp_bulk(c->reply, c->argv[1]);
+    } else {
+        resp_simple(c->reply, "PONG");
+    }
+}
+
+void cmd_echo(struct call *c)
+{
+    resp_bulk(c->reply, c->argv[1]);
+}
+
+void cmd_quit(struct call *c)
+{
+    resp_simple(c->reply, "OK");
+    conn_close(c->n, c->conn);
+}
+
+void cmd_reset(struct call *c)
+{
+    watch_drop_all(c->n, c->conn);
+    c->conn->proto = 2;
+    c->conn->name[0] = '\0';
+    conn_set_authenticated(c->n, c->conn, c->n->opt.requirepass[0] == '\0');
+    resp_simple(c->reply, "RESET");
+}
+
+void cmd_select(struct call *c)
+{
+    if (slice_eq(c->argv[1], SLICE_LIT("0"))) {
+        resp_simple(c->reply, "OK");
+    } else {
+        call_error(c, "ERR", "DB index is out of range");
+    }
+}
+
+/* A name as Redis accepts it: printable, without blanks. */
+static bool name_ok(slice_t s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '!' || s.ptr[i] > '~') {
+            return false;
+        }
+    }
+    return s.len < sizeof ((struct conn *)0)->name;
+}
+
+static bool set_name(struct call *c, slice_t s)
+{
+    if (!name_ok(s)) {
+        call_error(c, "ERR", "Client names cannot contain spaces, newlines or special characters.");
+        return false;
+    }
+    snprintf(c->conn->name, sizeof c->conn->name, "%.*s", (int)s.len, (const char *)s.ptr);
+    return true;
+}
+
+static void hello_reply(struct call *c)
+{
+    resp_map(c->reply, 7);
+    resp_bulk_str(c->reply, "server");
+    resp_bulk_str(c->reply, "redis");
+    resp_bulk_str(c->reply, "version");
+    resp_bulk_str(c->reply, REDIS_VERSION);
+    resp_bulk_str(c->reply, "proto");
+    resp_int(c->reply, c->conn->proto);
+    resp_bulk_str(c->reply, "id");
+    resp_u64(c->reply, c->conn->id);
+    resp_bulk_str(c->reply, "mode");
+    resp_bulk_str(c->reply, "standalone");
+    resp_bulk_str(c->reply, "role");
+    resp_bulk_str(c->reply, "master");
+    resp_bulk_str(c->reply, "modules");
+    resp_array(c->reply, 0);
+}
+
+void cmd_hello(struct call *c)
+{
+    int proto = c->conn->proto;
+    uint32_t i = 1;
+    if (c->argc > 1) {
+        if (slice_eq(c->argv[1], SLICE_LIT("2")) || slice_eq(c->argv[1], SLICE_LIT("3"))) {
+            proto = c->argv[1].ptr[0] - '0';
+        } else {
+            call_error(c, "NOPROTO", "unsupported protocol version");
+            return;
+        }
+        i = 2;
+    }
+    while (i < c->argc) {
+        if (slice_ieq(c->argv[i], "AUTH") && i + 2 < c->argc) {
+            if (!authenticate(c, c->argv[i + 1], c->argv[i + 2])) {
+                return;
+            }
+            i += 3;
+        } else if (slice_ieq(c->argv[i], "SETNAME") && i + 1 < c->argc) {
+            if (!set_name(c, c->argv[i + 1])) {
+                return;
+            }
+            i += 2;
+        } else {
+            call_error(c, "ERR", "Syntax error in HELLO option '%.*s'", (int)(c->argv[i].len < 64 ? c->argv[i].len : 64),
+                       (const char *)c->argv[i].ptr);
+            return;
+        }
+    }
+    if (!c->conn->authenticated) {
+        call_error(c, "NOAUTH", "HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
+                                "<user> <pass> option can be used to authenticate the client and select the RESP protocol "
+                                "version at the same time");
+        return;
+    }
+    c->conn->proto = proto;
+    hello_reply(c);
+}
+
+static void client_line(struct node *n, const struct conn *c, struct buf *out)
+{
+    buf_printf(out, "id=%llu addr=%s laddr=? fd=0 name=%s age=%llu idle=%llu flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
+                    "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%llu tot-mem=0 events=r cmd=%s user=default "
+                    "redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+               (unsigned long long)c->id, c->remote, c->name, (unsigned long long)(n->now_ms - c->opened_ms) / 1000,
+               (unsigned long long)(n->now_ms - c->last_ms) / 1000, (unsigned long long)c->unsent_bytes,
+               c->last_command ? c->last_command : "NULL", c->proto, c->lib_name, c->lib_ver);
+}
+
+static void client_list(struct call *c)
+{
+    struct buf b = {0};
+    list_each(it, &c->n->doors->all) {
+        client_line(c->n, CONTAINER_OF(it, struct conn, all), &b);
+    }
+    resp_verbatim(c->reply, "txt", buf_slice(&b));
+    buf_fini(&b);
+}
+
+static void client_info(struct call *c)
+{
+    struct buf b = {0};
+    client_line(c->n, c->conn, &b);
+    resp_verbatim(c->reply, "txt", buf_slice(&b));
+    buf_fini(&b);
+}
+
+static void client_setinfo(struct call *c)
+{
+    slice_t v = c->argc == 4 ? c->argv[3] : SLICE_NONE;
+    if (c->argc != 4) {
+        call_error(c, "ERR", "wrong number of arguments for 'client|setinfo' command");
+    } else if (!name_ok(v)) {
+        call_error(c, "ERR", "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
+    } else if (slice_ieq(c->argv[2], "LIB-NAME")) {
+        snprintf(c->conn->lib_name, sizeof c->conn->lib_name, "%.*s", (int)v.len, (const char *)v.ptr);
+        resp_simple(c->reply, "OK");
+    } else if (slice_ieq(c->argv[2], "LIB-VER")) {
+        snprintf(c->conn->lib_ver, sizeof c->conn->lib_ver, "%.*s", (int)v.len, (const char *)v.ptr);
+        resp_simple(c->reply, "OK");
+    } else {
+        call_error(c, "ERR", "Unrecognized option '%.*s'", (int)(c->argv[2].len < 64 ? c->argv[2].len : 64),
+                   (const char *)c->argv[2].ptr);
+    }
+}
+
+/* CLIENT KILL addr | ID id | ADDR addr. The old form answers OK, the new one how many. */
+static void client_kill(struct call *c)
+{
+    uint64_t killed = 0, id = 0;
+    bool by_id = c->argc == 4 && slice_ieq(c->argv[2], "ID");
+    bool by_addr = c->argc == 4 && slice_ieq(c->argv[2], "ADDR");
+    if (c->argc != 3 && !by_id && !by_addr) {
+        call_error(c, "ERR", "syntax error");
+        return;
+    }
+    if (by_id && !arg_u64(c, c->argv[3], "client-id", 1, UINT64_MAX, &id)) {
+        return;
+    }
+    slice_t addr = c->argv[c->argc - 1];
+    list_each(it, &c->n->doors->all) {
+        struct conn *other = CONTAINER_OF(it, struct conn, all);
+        if (by_id ? other->id == id : slice_eq(slice_str(other->remote), addr)) {
+            conn_close(c->n, other);
+            killed++;
+        }
+    }
+    if (c->argc == 3 && killed == 0) {
+        call_error(c, "ERR", "No such client");
+    } else if (c->argc == 3) {
+        resp_simple(c->reply, "OK");
+    } else {
+        resp_u64(c->reply, killed);
+    }
+}
+
+static void client_tracking_info(struct call *c)
+{
+    resp_map(c->reply, 3);
+    resp_bulk_str(c->reply, "flags");
+    resp_set(c->reply, 1);
+    resp_bulk_str(c->reply, "off");
+    resp_bulk_str(c->reply, "redirect");
+    resp_int(c->reply, -1);
+    resp_bulk_str(c->reply, "prefixes");
+    resp_array(c->reply, 0);
+}
+
+void cmd_client(struct call *c)
+{
+    slice_t sub = c->argv[1];
+    if (slice_ieq(sub, "ID") && c->argc == 2) {
+        resp_u64(c->reply, c->conn->id);
+    } else if (slice_ieq(sub, "GETNAME") && c->argc == 2) {
+        if (c->conn->name[0]) {
+            resp_bulk(c->reply, own_name(c->conn));
+        } else {
+            resp_null(c->reply);
+        }
+    } else if (slice_ieq(sub, "SETNAME") && c->argc == 3) {
+        if (set_name(c, c->argv[2])) {
+            resp_simple(c->reply, "OK");
+        }
+    } else if (slice_ieq(sub, "SETINFO")) {
+        client_setinfo(c);
+    } else if (slice_ieq(sub, "LIST")) {
+        client_list(c);
+    } else if (slice_ieq(sub, "INFO")) {
+        client_info(c);
+    } else if (slice_ieq(sub, "KILL") && c->argc > 2) {
+        client_kill(c);
+    } else if (slice_ieq(sub, "NO-EVICT") || slice_ieq(sub, "NO-TOUCH")) {
+        resp_simple(c->reply, "OK");
+    } else if (slice_ieq(sub, "TRACKINGINFO")) {
+        client_tracking_info(c);
+    } else if (slice_ieq(sub, "TRACKING") && c->argc > 2 && slice_ieq(c->argv[2], "OFF")) {
+        resp_simple(c->reply, "OK");
+    } else {
+        call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try CLIENT HELP.",
+                   (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);
+    }
+}

@@ -1,0 +1,243 @@
+/* The command table: every RESP command once, with what COMMAND DOCS, the router and docs/commands.md say about it; and the
+ * one place where a command is looked up, checked and executed.
+ *
+ * Unknown commands, wrong arity and missing authentication are answered in Redis' own words (clients match on them). */
+#include "nodes/doors/cmd.h"
+
+#include "utils/hash.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OPTIONS_ACQUIRE \
+    "[OWNER owner] [SESSION session | CONNECTION] [TTL milliseconds] [MAXHOLD milliseconds] [WAIT milliseconds] [META bytes] [IDEM id]"
+
+static const struct command COMMANDS[] = {
+    {"LOCK.ACQUIRE", -3, CMD_WRITE | CMD_BLOCKING, cmd_lock_acquire, "lock",
+     "Takes a lock, or waits for it in the order of arrival. Replies with its lock_id and fencing token.",
+     "resource <SHARED | EXCLUSIVE> " OPTIONS_ACQUIRE, "0.1.0", 1, 1, 1},
+    {"LOCK.ACQUIREALL", -4, CMD_WRITE | CMD_BLOCKING, cmd_lock_acquireall, "lock",
+     "Takes several locks in one step, all or none. The resources must share a group: give them one {tag}.",
+     "<SHARED | EXCLUSIVE> numresources resource [resource ...] " OPTIONS_ACQUIRE, "0.1.0", 3, 3, 1},
+    {"LOCK.RELEASE", -3, CMD_WRITE, cmd_lock_release, "lock", "Releases a lock by its lock_id or token, from any connection.",
+     "resource lock_id [IDEM id]", "0.1.0", 1, 1, 1},
+    {"LOCK.RENEW", -3, CMD_WRITE, cmd_lock_renew, "lock", "Gives a held lock a new time to live.",
+     "resource lock_id [TTL milliseconds] [IDEM id]", "0.1.0", 1, 1, 1},
+    {"LOCK.CONVERT", -4, CMD_WRITE | CMD_BLOCKING, cmd_lock_convert, "lock",
+     "Upgrades a held lock to EXCLUSIVE (perhaps waiting for the other readers) or downgrades it to SHARED, in place.",
+     "resource lock_id <SHARED | EXCLUSIVE> [WAIT milliseconds] [IDEM id]", "0.1.0", 1, 1, 1},
+    {"LOCK.CHECK", 3, CMD_READ, cmd_lock_check, "lock", "Says whether no newer token of the resource was granted.", "resource token",
+     "0.1.0", 1, 1, 1},
+    {"FENCE.CHECK", 3, CMD_READ, cmd_lock_check, "lock", "The same as LOCK.CHECK.", "resource token", "0.1.0", 1, 1, 1},
+    {"LOCK.INFO", 2, CMD_READ, cmd_lock_info, "lock", "Shows holders, waiters and the newest token of a resource.", "resource", "0.1.0",
+     1, 1, 1},
+    {"LOCK.LIST", -1, CMD_READ, cmd_lock_list, "lock", "Lists locks that are held or waited for, page by page.",
+     "[MATCH pattern] [CURSOR cursor] [COUNT count]", "0.1.0", 0, 0, 0},
+    {"LOCK.WAITGRAPH", -1, CMD_READ, cmd_lock_waitgraph, "lock", "Shows who waits for whom, as edges or as Graphviz text.", "[DOT]",
+     "0.1.0", 0, 0, 0},
+    {"LOCK.WATCH", 2, CMD_READ, cmd_lock_watch, "lock",
+     "Pushes what happens to a resource (RESP3): granted, released, expired, forced, contended.", "resource", "0.1.0", 1, 1, 1},
+    {"LOCK.UNWATCH", 2, CMD_READ, cmd_lock_unwatch, "lock", "Ends LOCK.WATCH.", "resource", "0.1.0", 1, 1, 1},
+    {"LOCK.FORCE", -4, CMD_WRITE | CMD_ADMIN, cmd_lock_force, "lock", "Frees a resource from its holders by name. The reason is logged.",
+     "resource REASON reason [IDEM id]", "0.1.0", 1, 1, 1},
+    {"SESSION.CREATE", -1, CMD_WRITE, cmd_session_create, "session", "Begins a session; what it holds ends with it.",
+     "[TTL milliseconds] [NAME name] [IDEM id]", "0.1.0", 0, 0, 0},
+    {"SESSION.KEEPALIVE", 2, CMD_WRITE, cmd_session_keepalive, "session", "Renews a session for its time to live.", "session", "0.1.0", 0,
+     0, 0},
+    {"SESSION.END", 2, CMD_WRITE, cmd_session_end, "session", "Ends a session and frees everything it holds.", "session", "0.1.0", 0, 0, 0},
+    {"SESSION.LIST", 1, CMD_READ, cmd_session_list, "session", "Lists the sessions.", "", "0.1.0", 0, 0, 0},
+    {"CLUSTER.NODES", 1, CMD_READ, cmd_cluster_nodes, "cluster", "Shows the members as this node sees them.", "", "0.1.0", 0, 0, 0},
+    {"CLUSTER.GROUPS", 1, CMD_READ, cmd_cluster_groups, "cluster", "Shows leader, term, commit and lag of each group.", "", "0.1.0", 0, 0, 0},
+    {"CLUSTER.ADD", 2, CMD_WRITE | CMD_ADMIN, cmd_cluster_add, "cluster", "Adds a member; groups move to it one server at a time.",
+     "id@host:port", "0.1.0", 0, 0, 0},
+    {"CLUSTER.REMOVE", 2, CMD_WRITE | CMD_ADMIN, cmd_cluster_remove, "cluster", "Removes a member; its groups move away first.", "id",
+     "0.1.0", 0, 0, 0},
+    {"CLUSTER.TRANSFER", 3, CMD_WRITE | CMD_ADMIN, cmd_cluster_transfer, "cluster", "Hands the leadership of a group to a node.",
+     "group id", "0.1.0", 0, 0, 0},
+    {"CLUSTER.REBALANCE", 1, CMD_WRITE | CMD_ADMIN, cmd_cluster_rebalance, "cluster", "Moves every leadership to its place on the ring now.",
+     "", "0.1.0", 0, 0, 0},
+    {"CLUSTER", -2, CMD_READ, cmd_cluster, "cluster", "Redis Cluster's command: answers that cluster mode is off; see CLUSTER.NODES.",
+     "subcommand", "0.1.0", 0, 0, 0},
+    {"PING", -1, CMD_FAST, cmd_ping, "connection", "Answers PONG, or the message.", "[message]", "0.1.0", 0, 0, 0},
+    {"ECHO", 2, CMD_FAST, cmd_echo, "connection", "Answers the message.", "message", "0.1.0", 0, 0, 0},
+    {"HELLO", -1, CMD_FAST | CMD_NO_AUTH, cmd_hello, "connection", "Chooses the protocol version; may authenticate and name.",
+     "[protover [AUTH username password] [SETNAME clientname]]", "0.1.0", 0, 0, 0},
+    {"AUTH", -2, CMD_FAST | CMD_NO_AUTH, cmd_auth, "connection", "Authenticates the connection.", "[username] password", "0.1.0", 0, 0, 0},
+    {"QUIT", -1, CMD_FAST | CMD_NO_AUTH, cmd_quit, "connection", "Closes the connection.", "", "0.1.0", 0, 0, 0},
+    {"RESET", 1, CMD_FAST | CMD_NO_AUTH, cmd_reset, "connection", "Brings the connection back to its first state.", "", "0.1.0", 0, 0, 0},
+    {"SELECT", 2, CMD_FAST, cmd_select, "connection", "Accepts database 0, the only one.", "index", "0.1.0", 0, 0, 0},
+    {"CLIENT", -2, CMD_READ, cmd_client, "connection", "Names, lists and closes client connections.", "subcommand [argument ...]", "0.1.0", 0,
+     0, 0},
+    {"COMMAND", -1, CMD_READ, cmd_command, "server", "Describes the commands.", "[COUNT | LIST | INFO | DOCS | GETKEYS] [argument ...]",
+     "0.1.0", 0, 0, 0},
+    {"INFO", -1, CMD_READ, cmd_info, "server", "Shows facts and counters of this node.", "[section ...]", "0.1.0", 0, 0, 0},
+    {"CONFIG", -2, CMD_ADMIN, cmd_config, "server", "Reads and sets run-time settings.", "<GET pattern ... | SET name value ... | RESETSTAT>",
+     "0.1.0", 0, 0, 0},
+    {"DBSIZE", 1, CMD_READ, cmd_dbsize, "server", "Counts the keys.", "", "0.1.0", 0, 0, 0},
+    {"TIME", 1, CMD_FAST, cmd_time, "server", "Shows this node's wall clock.", "", "0.1.0", 0, 0, 0},
+    {"ROLE", 1, CMD_FAST, cmd_role, "server", "Answers master: every node takes every command.", "", "0.1.0", 0, 0, 0},
+    {"WAIT", 3, CMD_FAST, cmd_wait, "server", "Answers how many replicas hold what was acknowledged: a majority always does.",
+     "numreplicas timeout", "0.1.0", 0, 0, 0},
+    {"SLOWLOG", -2, CMD_ADMIN, cmd_slowlog, "server", "Shows slow commands.", "subcommand [argument]", "0.1.0", 0, 0, 0},
+    {"LATENCY", -2, CMD_ADMIN, cmd_latency, "server", "Shows latency spikes.", "subcommand [argument ...]", "0.1.0", 0, 0, 0},
+    {"MEMORY", -2, CMD_READ, cmd_memory, "server", "Shows memory use.", "subcommand [argument ...]", "0.1.0", 0, 0, 0},
+    {"MODULE", -2, CMD_ADMIN, cmd_module, "server", "Lists modules: there are none.", "LIST", "0.1.0", 0, 0, 0},
+    {"SHUTDOWN", -1, CMD_ADMIN, cmd_shutdown, "server", "Hands over leaderships and stops this node.", "[NOSAVE | SAVE]", "0.1.0", 0, 0, 0},
+};
+
+enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0], NAME_BYTES_MAX = 64 };
+
+uint32_t command_count(void)
+{
+    return COMMAND_COUNT;
+}
+
+const struct command *command_at(uint32_t i)
+{
+    syn_assert(i < COMMAND_COUNT);
+    return &COMMANDS[i];
+}
+
+static size_t upper(slice_t name, uint8_t *out)
+{
+    if (name.len > NAME_BYTES_MAX) {
+        return 0;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        uint8_t ch = name.ptr[i];
+        out[i] = (uint8_t)(ch >= 'a' && ch <= 'z' ? ch - 32 : ch);
+    }
+    return name.len;
+}
+
+void commands_build(struct doors *d)
+{
+    uint32_t size = 16;
+    while (size < COMMAND_COUNT * 4) {
+        size *= 2;
+    }
+    d->table = calloc(size, sizeof *d->table);
+    syn_assert(d->table != NULL);
+    d->table_mask = size - 1;
+    for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
+        uint32_t at = (uint32_t)hash_bytes(0, slice_str(COMMANDS[i].name)) & d->table_mask;
+        while (d->table[at] != NULL) {
+            at = (at + 1) & d->table_mask;
+        }
+        d->table[at] = &COMMANDS[i];
+    }
+}
+
+void commands_fini(struct doors *d)
+{
+    free(d->table);
+}
+
+const struct command *command_find(const struct doors *d, slice_t name)
+{
+    uint8_t up[NAME_BYTES_MAX];
+    slice_t s = slice_of(up, upper(name, up));
+    uint32_t at = (uint32_t)hash_bytes(0, s) & d->table_mask;
+    while (d->table[at] != NULL && !slice_eq(slice_str(d->table[at]->name), s)) {
+        at = (at + 1) & d->table_mask;
+    }
+    return d->table[at];
+}
+
+void call_error(struct call *c, const char *word, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    buf_clear(c->reply);
+    resp_error(c->reply, word, "%s", text);
+}
+
+/* Redis' own words: the name and the first arguments, each cut to 128 bytes (I15). */
+static void unknown_command(struct call *c)
+{
+    struct buf t = {0};
+    size_t n0 = c->argv[0].len < 128 ? c->argv[0].len : 128;
+    buf_printf(&t, "unknown command '%.*s', with args beginning with: ", (int)n0, (const char *)c->argv[0].ptr);
+    for (uint32_t i = 1; i < c->argc && t.len < 128 + n0; i++) {
+        size_t len = c->argv[i].len < 128 ? c->argv[i].len : 128;
+        buf_printf(&t, "'%.*s' ", (int)len, (const char *)c->argv[i].ptr);
+    }
+    resp_error(c->reply, "ERR", "%.*s", (int)t.len, (const char *)t.ptr);
+    buf_fini(&t);
+}
+
+static void wrong_arity(struct call *c)
+{
+    char name[NAME_BYTES_MAX + 1];
+    size_t i = 0;
+    for (; c->cmd->name[i] != '\0'; i++) {
+        name[i] = (char)(c->cmd->name[i] >= 'A' && c->cmd->name[i] <= 'Z' ? c->cmd->name[i] + 32 : c->cmd->name[i]);
+    }
+    name[i] = '\0';
+    call_error(c, "ERR", "wrong number of arguments for '%s' command", name);
+}
+
+static bool arity_ok(const struct command *cmd, uint32_t argc)
+{
+    return cmd->arity >= 0 ? argc == (uint32_t)cmd->arity : argc >= (uint32_t)-cmd->arity;
+}
+
+struct request *call_request(struct call *c, uint32_t group, enum request_kind kind, bool waits)
+{
+    struct request *r = request_new(c->n, group, kind, waits, door_done);
+    r->conn = c->conn->id;
+    r->metric = c->cmd->flags & CMD_WRITE ? METRIC_REQUEST_WRITE : METRIC_REQUEST_READ;
+    return r;
+}
+
+/* Takes the reply place first: the request may be answered before request_submit returns. */
+void call_submit(struct call *c, struct request *r)
+{
+    c->later = true;
+    r->slot = c->slot;
+    c->conn->slots[c->slot & (c->conn->slots_cap - 1)].req = r->seq;
+    request_submit(c->n, r);
+}
+
+void door_done(struct node *n, struct request *r, slice_t reply)
+{
+    metrics_request(&n->metrics, r->metric, reply, n->now_ms - r->began_ms);
+    struct conn *c = conn_find(n, r->conn);
+    if (c != NULL) {
+        conn_reply(n, c, r->slot, reply);
+    }
+}
+
+void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uint32_t argc, bool *again)
+{
+    struct call c = {.n = n, .conn = conn, .argc = argc, .argv = argv, .reply = &n->doors->scratch};
+    buf_clear(c.reply);
+    c.cmd = command_find(n->doors, argv[0]);
+    c.slot = call_take_slot(conn);
+    n->doors->total_commands++;
+    conn->commands++;
+    if (c.cmd == NULL) {
+        unknown_command(&c);
+    } else if (!arity_ok(c.cmd, argc)) {
+        wrong_arity(&c);
+    } else if (!conn->authenticated && !(c.cmd->flags & CMD_NO_AUTH)) {
+        call_error(&c, "NOAUTH", "Authentication required.");
+    } else {
+        conn->last_command = c.cmd->name;
+        c.cmd->fn(&c);
+    }
+    if (c.again) {
+        conn->next_slot--;
+        *again = true;
+        return;
+    }
+    if (!c.later) {
+        slice_t reply = buf_slice(c.reply);
+        metrics_request(&n->metrics, METRIC_REQUEST_LOCAL, reply, 0);
+        conn_reply(n, conn, c.slot, reply);
+    }
+}

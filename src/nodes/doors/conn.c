@@ -1,0 +1,400 @@
+/* Client connections: their bytes in, their replies out in the order of their commands, back-pressure, and what ends with them.
+ *
+ * Invariants: D1 replies leave in the order of the commands that asked for them; a blocked command holds the replies behind it,
+ * not their execution. D2 a connection that does not read its replies is closed once its output passes the limit (I10, L5);
+ * before that its commands are no longer read. D3 what a connection waits for is cancelled when it closes. */
+#include "nodes/doors/door.h"
+
+#include "utils/hash.h"
+#include "utils/limits.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024 };
+
+static bool conn_eq(const struct map_node *m, const void *key)
+{
+    return CONTAINER_OF(m, struct conn, by_id)->id == *(const conn_id_t *)key;
+}
+
+struct conn *conn_find(struct node *n, conn_id_t id)
+{
+    struct map_node *m = map_find(&n->doors->conns, hash_u64(id), &id, conn_eq);
+    return m != NULL ? CONTAINER_OF(m, struct conn, by_id) : NULL;
+}
+
+struct doors *doors_new(struct node *n)
+{
+    (void)n;
+    struct doors *d = calloc(1, sizeof *d);
+    syn_assert(d != NULL);
+    map_init(&d->conns);
+    map_init(&d->watches);
+    list_init(&d->all);
+    list_init(&d->dirty);
+    d->next_timer_ms = UINT64_MAX;
+    commands_build(d);
+    return d;
+}
+
+static void resp_limits_of(const struct node *n, const struct conn *c, struct resp_limits *l)
+{
+    bool open = c->authenticated || n->opt.requirepass[0] == '\0';
+    *l = (struct resp_limits){
+        .args_max = open ? LIMIT_RESP_ARGS : LIMIT_PREAUTH_ARGS,
+        .bulk_bytes_max = open ? LIMIT_VALUE_BYTES : LIMIT_PREAUTH_ARG_BYTES,
+        .inline_bytes_max = LIMIT_INLINE_BYTES,
+        .command_bytes_max = open ? LIMIT_COMMAND_BYTES : LIMIT_PREAUTH_BYTES,
+    };
+}
+
+void conn_set_authenticated(struct node *n, struct conn *c, bool yes)
+{
+    c->authenticated = yes;
+    struct resp_limits l;
+    resp_limits_of(n, c, &l);
+    resp_parser_set_limits(&c->resp, &l);
+}
+
+void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char *remote)
+{
+    struct doors *d = n->doors;
+    struct conn *c = calloc(1, sizeof *c);
+    syn_assert(c != NULL && conn_find(n, id) == NULL);
+    c->id = id;
+    c->kind = kind;
+    c->proto = 2;
+    c->opened_ms = c->last_ms = n->now_ms;
+    c->authenticated = n->opt.requirepass[0] == '\0';
+    snprintf(c->remote, sizeof c->remote, "%s", remote ? remote : "?");
+    list_init(&c->dirty);
+    list_init(&c->watches);
+    struct resp_limits l;
+    resp_limits_of(n, c, &l);
+    resp_parser_init(&c->resp, &l);
+    map_insert(&d->conns, &c->by_id, hash_u64(id));
+    list_push_back(&d->all, &c->all);
+    d->n_conns++;
+    d->total_conns++;
+}
+
+static void conn_free(struct doors *d, struct conn *c)
+{
+    map_remove(&d->conns, &c->by_id);
+    list_remove(&c->all);
+    list_remove(&c->dirty);
+    d->n_conns--;
+    for (uint32_t i = 0; i < c->slots_cap; i++) {
+        buf_fini(&c->slots[i].reply);
+    }
+    free(c->slots);
+    buf_fini(&c->out);
+    resp_parser_fini(&c->resp);
+    http_door_fini(c);
+    free(c);
+}
+
+void conn_touch(struct node *n, struct conn *c)
+{
+    if (list_empty(&c->dirty)) {
+        list_push_back(&n->doors->dirty, &c->dirty);
+    }
+}
+
+void conn_bytes(struct node *n, struct conn *c, slice_t bytes)
+{
+    buf_append_slice(&c->out, bytes);
+    conn_touch(n, c);
+}
+
+void conn_push(struct node *n, struct conn *c, slice_t resp3)
+{
+    if (c->proto == 3 && !c->closing) {
+        conn_bytes(n, c, resp3);
+    }
+}
+
+static struct door_slot *conn_slot(struct conn *c, uint64_t slot)
+{
+    syn_assert(slot >= c->first_slot && slot < c->next_slot);
+    return &c->slots[slot & (c->slots_cap - 1)];
+}
+
+static uint64_t conn_new_slot(struct conn *c)
+{
+    uint64_t used = c->next_slot - c->first_slot;
+    if (used == c->slots_cap) {
+        uint32_t cap = c->slots_cap ? c->slots_cap * 2 : SLOTS_FIRST;
+        struct door_slot *s = calloc(cap, sizeof *s);
+        syn_assert(s != NULL);
+        for (uint64_t i = c->first_slot; i < c->next_slot; i++) {
+            s[i & (cap - 1)] = c->slots[i & (c->slots_cap - 1)];
+        }
+        free(c->slots);
+        c->slots = s;
+        c->slots_cap = cap;
+    }
+    struct door_slot *s = &c->slots[c->next_slot & (c->slots_cap - 1)];
+    struct buf keep = s->reply;
+    buf_clear(&keep);
+    *s = (struct door_slot){.reply = keep};
+    return c->next_slot++;
+}
+
+/* D1: writes what became the oldest, and everything behind it that was waiting only for that. */
+void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3)
+{
+    struct door_slot *s = conn_slot(c, slot);
+    syn_assert(!s->done);
+    s->done = true;
+    s->req = 0;
+    if (slot != c->first_slot) {
+        buf_append_slice(&s->reply, resp3);
+        return;
+    }
+    resp_convert(&c->out, resp3, c->proto);
+    c->first_slot++;
+    while (c->first_slot < c->next_slot) {
+        s = conn_slot(c, c->first_slot);
+        if (!s->done) {
+            break;
+        }
+        resp_convert(&c->out, buf_slice(&s->reply), c->proto);
+        c->first_slot++;
+    }
+    conn_touch(n, c);
+}
+
+void conn_close(struct node *n, struct conn *c)
+{
+    if (!c->closing) {
+        c->closing = true;
+        conn_touch(n, c);
+    }
+}
+
+static void conn_pause(struct node *n, struct conn *c)
+{
+    if (!c->paused) {
+        c->paused = true;
+        effects_add(n->fx, EF_PAUSE_CONN)->conn = c->id;
+    }
+}
+
+void conn_resume(struct node *n, struct conn *c)
+{
+    if (c->paused && !c->retry && c->next_slot - c->first_slot < LIMIT_PIPELINE && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
+        c->paused = false;
+        effects_add(n->fx, EF_RESUME_CONN)->conn = c->id;
+    }
+}
+
+static void conn_protocol_error(struct node *n, struct conn *c, const char *reason)
+{
+    struct buf b = {0};
+    resp_error(&b, "ERR", "Protocol error: %s", reason);
+    uint64_t slot = conn_new_slot(c);
+    conn_reply(n, c, slot, buf_slice(&b));
+    buf_fini(&b);
+    metrics_refused(&n->metrics, REFUSED_RESP);
+    conn_close(n, c);
+}
+
+static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
+{
+    size_t at = 0;
+    while (at < data.len && !c->closing) {
+        if (c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
+            conn_pause(n, c);
+            break;
+        }
+        size_t used = 0;
+        const char *reason = NULL;
+        enum resp_status st = resp_parse(&c->resp, slice_of(data.ptr + at, data.len - at), &used, &reason);
+        if (st == RESP_MORE) {
+            break;
+        }
+        if (st == RESP_BAD) {
+            conn_protocol_error(n, c, reason);
+            return data.len;
+        }
+        if (c->resp.argc > 0) {
+            bool again = false;
+            command_execute(n, c, c->resp.argv, c->resp.argc, &again);
+            if (again) {
+                c->retry = true;
+                conn_pause(n, c);
+                break;
+            }
+        }
+        at += used;
+    }
+    return c->closing ? data.len : at;
+}
+
+size_t doors_data(struct node *n, conn_id_t id, slice_t data)
+{
+    struct conn *c = conn_find(n, id);
+    if (c == NULL || c->closing) {
+        return data.len;
+    }
+    c->last_ms = n->now_ms;
+    metrics_add(&n->metrics, METRIC_BYTES_IN_TOTAL, data.len > c->seen_bytes ? data.len - c->seen_bytes : 0);
+    size_t used = c->kind == DOOR_RESP ? resp_door_data(n, c, data) : http_door_data(n, c, data);
+    c->seen_bytes = data.len - used;
+    return used;
+}
+
+static void end_session(struct node *n, uint64_t session)
+{
+    struct lock_op op = {.kind = LOCK_OP_SESSION_END, .session = session};
+    route_internal(n, 0, &op);
+}
+
+void doors_closed(struct node *n, conn_id_t id)
+{
+    struct conn *c = conn_find(n, id);
+    if (c == NULL) {
+        return;
+    }
+    for (uint64_t i = c->first_slot; i < c->next_slot; i++) {
+        struct door_slot *s = conn_slot(c, i);
+        if (!s->done && s->req != 0) {
+            request_cancel(n, s->req);
+        }
+    }
+    if (c->session != 0) {
+        end_session(n, c->session);
+    }
+    watch_drop_all(n, c);
+    conn_free(n->doors, c);
+}
+
+void doors_drained(struct node *n, conn_id_t id)
+{
+    struct conn *c = conn_find(n, id);
+    if (c != NULL) {
+        c->unsent_bytes = 0;
+        conn_resume(n, c);
+    }
+}
+
+void doors_flush(struct node *n)
+{
+    struct doors *d = n->doors;
+    while (!list_empty(&d->dirty)) {
+        struct conn *c = CONTAINER_OF(d->dirty.next, struct conn, dirty);
+        list_remove(&c->dirty);
+        if (c->out.len > 0) {
+            metrics_add(&n->metrics, METRIC_BYTES_OUT_TOTAL, c->out.len);
+            c->unsent_bytes += c->out.len;
+            struct effect *e = effects_add(n->fx, EF_REPLY);
+            e->conn = c->id;
+            buf_swap(&e->data, &c->out);
+            buf_clear(&c->out);
+        }
+        if (c->unsent_bytes > LIMIT_OUTPUT_BYTES) {
+            metrics_refused(&n->metrics, REFUSED_OUTPUT);
+            c->closing = true;
+            effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
+        } else if (c->closing && c->first_slot == c->next_slot) {
+            effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
+        } else if (!c->closing) {
+            conn_resume(n, c);
+        }
+    }
+}
+
+/* The answer of an internal SESSION_CREATE for a connection's own locks. */
+static void done_conn_session(struct node *n, struct request *r, slice_t reply)
+{
+    struct conn *c = conn_find(n, r->arg);
+    struct reader rd = reader_of(reply);
+    struct resp_value v;
+    uint64_t id = 0;
+    if (resp_next(&rd, &v) && v.type == RT_BULK) {
+        for (size_t i = 0; i < v.str.len; i++) {
+            id = id * 10 + (uint64_t)(v.str.ptr[i] - '0');
+        }
+    }
+    if (c == NULL) {
+        if (id != 0) {
+            end_session(n, id);
+        }
+        return;
+    }
+    c->session = id;
+    c->session_asked = id != 0;
+    c->session_failed = id == 0;
+    c->session_renew_ms = n->now_ms + CONN_SESSION_TTL_MS / 3;
+    n->doors->next_timer_ms = c->session_renew_ms < n->doors->next_timer_ms ? c->session_renew_ms : n->doors->next_timer_ms;
+    c->retry = false;
+    conn_resume(n, c);
+}
+
+void conn_ask_session(struct node *n, struct conn *c)
+{
+    if (c->session_asked) {
+        return;
+    }
+    c->session_asked = true;
+    struct request *r = request_new(n, 0, REQUEST_WRITE, false, done_conn_session);
+    r->arg = c->id;
+    struct lock_op op = {.kind = LOCK_OP_SESSION_CREATE, .ttl_ms = CONN_SESSION_TTL_MS, .owner = SLICE_LIT("connection")};
+    op.req = request_id_of(n, r);
+    op.low = request_low(n, 0, false);
+    buf_put_u8(&r->payload, SERVICE_LOCKS);
+    lock_op_encode(&r->payload, &op);
+    request_submit(n, r);
+}
+
+/* Keeps the sessions of connections alive while the connections are. */
+void doors_timers(struct node *n)
+{
+    struct doors *d = n->doors;
+    if (n->now_ms < d->next_timer_ms) {
+        return;
+    }
+    uint64_t next = UINT64_MAX;
+    list_each(it, &d->all) {
+        struct conn *c = CONTAINER_OF(it, struct conn, all);
+        if (c->kind == DOOR_HTTP) {
+            http_door_timers(n, c);
+            next = n->now_ms + 1000 < next ? n->now_ms + 1000 : next;
+        }
+        if (c->session != 0 && n->now_ms >= c->session_renew_ms) {
+            struct lock_op op = {.kind = LOCK_OP_SESSION_KEEPALIVE, .session = c->session};
+            route_internal(n, 0, &op);
+            c->session_renew_ms = n->now_ms + CONN_SESSION_TTL_MS / 3;
+        }
+        if (c->session != 0 && c->session_renew_ms < next) {
+            next = c->session_renew_ms;
+        }
+    }
+    d->next_timer_ms = next;
+}
+
+uint64_t doors_deadline(const struct node *n)
+{
+    return n->doors->next_timer_ms;
+}
+
+void doors_free(struct doors *d)
+{
+    list_each_safe(it, &d->all) {
+        struct conn *c = CONTAINER_OF(it, struct conn, all);
+        watch_forget(d, c);
+        conn_free(d, c);
+    }
+    map_fini(&d->conns);
+    map_fini(&d->watches);
+    commands_fini(d);
+    buf_fini(&d->scratch);
+    free(d);
+}
+
+uint64_t call_take_slot(struct conn *c)
+{
+    return conn_new_slot(c);
+}

@@ -1,0 +1,151 @@
+/* Inside the doors: connections, commands, and how a command's reply finds its way back (docs/architecture.md, "The way of a
+ * command", steps 1-4 and 8). Every reply is RESP3 bytes until it is written for its connection. */
+#ifndef SYN_NODES_DOORS_DOOR_H
+#define SYN_NODES_DOORS_DOOR_H
+
+#include "communication/resp.h"
+#include "nodes/node_internal.h"
+
+struct door_slot {
+    bool done;
+    uint64_t req;        /* the request that will fill it, 0: none */
+    struct buf reply;    /* RESP3, kept while earlier replies are missing */
+};
+
+struct watch {
+    struct map_node by_name;
+    struct list of_conn;
+    struct list same;    /* further watches of the same resource */
+    bool in_map;
+    conn_id_t conn;
+    size_t name_len;
+    char name[];
+};
+
+struct conn {
+    struct map_node by_id;
+    struct list all;     /* doors.conns */
+    struct list dirty;   /* doors.dirty */
+    conn_id_t id;
+    enum door_kind kind;
+    struct buf out;      /* leaves at the end of the turn */
+    bool closing;        /* nothing more is read; closed after what is owed has left */
+    bool paused;         /* the driver was told not to read */
+    bool retry;          /* the last command was not consumed: it waits for the connection's session */
+    bool authenticated;
+    bool sent_unread;    /* replies left and EV_CONN_DRAINED has not come yet */
+    int proto;           /* 2 or 3 */
+    struct resp_parser resp;
+    struct http_parser *http;
+    uint64_t first_slot, next_slot;
+    struct door_slot *slots; /* ring of slots_cap, a power of two */
+    uint32_t slots_cap;
+    uint64_t opened_ms, last_ms;
+    uint64_t commands;
+    uint64_t session;    /* for locks taken with CONNECTION; 0: none yet */
+    bool session_asked, session_failed;
+    uint64_t session_renew_ms;
+    uint64_t unsent_bytes;
+    size_t seen_bytes;   /* of the driver's buffer, counted already */
+    struct list watches;
+    const char *last_command;
+    char name[64], lib_name[32], lib_ver[32], remote[64];
+};
+
+struct http_parser;
+struct call;
+typedef void (*command_fn)(struct call *c);
+
+enum command_flags { CMD_READ = 1, CMD_WRITE = 2, CMD_BLOCKING = 4, CMD_ADMIN = 8, CMD_FAST = 16, CMD_NO_AUTH = 32 };
+
+struct command {
+    const char *name;     /* upper case */
+    int arity;            /* as Redis: negative is at least; the name counts */
+    uint32_t flags;
+    command_fn fn;
+    const char *group;    /* for COMMAND DOCS */
+    const char *summary;
+    const char *syntax;   /* arguments in the notation of redis.io; COMMAND DOCS arguments are made from it */
+    const char *since;
+    int first_key, last_key, key_step;
+};
+
+/* One command being executed. argv[0] is its name. The slices live until the handler returns. */
+struct call {
+    struct node *n;
+    struct conn *conn;
+    const struct command *cmd;
+    uint64_t slot;
+    uint32_t argc;
+    const slice_t *argv;
+    struct buf *reply;    /* scratch; what a handler leaves here is sent unless `later` is set */
+    bool later;           /* a request was submitted: it fills the slot */
+    bool again;           /* not consumed: parse it again when the connection is resumed */
+};
+
+struct doors {
+    struct map conns;
+    struct list all;
+    struct list dirty;
+    uint64_t n_conns;
+    struct map watches;
+    uint64_t n_watches;
+    const struct command **table; /* open addressing by hash of the lower-case name */
+    uint32_t table_mask;
+    struct buf scratch;
+    uint64_t next_timer_ms;
+    uint64_t total_conns, total_commands;
+};
+
+/* The level of compatibility that drivers look for, as Valkey reports it. */
+#define REDIS_VERSION "7.2.4"
+
+enum { CONN_SESSION_TTL_MS = 10000 };
+
+/* conn.c */
+void conn_set_authenticated(struct node *n, struct conn *c, bool yes);
+void conn_ask_session(struct node *n, struct conn *c);                /* for CONNECTION locks; resumes when it is there */
+uint64_t call_take_slot(struct conn *c);
+struct conn *conn_find(struct node *n, conn_id_t id);
+void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3);
+void conn_bytes(struct node *n, struct conn *c, slice_t bytes);       /* raw, into this turn's output */
+void conn_push(struct node *n, struct conn *c, slice_t resp3);        /* out of band (RESP3 push), RESP3 connections only */
+void conn_close(struct node *n, struct conn *c);
+void conn_resume(struct node *n, struct conn *c);
+void conn_touch(struct node *n, struct conn *c);
+/* A request whose answer goes to this call's reply place. */
+struct request *call_request(struct call *c, uint32_t group, enum request_kind kind, bool waits);
+void call_submit(struct call *c, struct request *r);
+void call_error(struct call *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* commands.c */
+void commands_build(struct doors *d);
+void commands_fini(struct doors *d);
+const struct command *command_find(const struct doors *d, slice_t name);
+uint32_t command_count(void);
+const struct command *command_at(uint32_t i);
+void door_done(struct node *n, struct request *r, slice_t reply); /* fills the connection's reply place */
+void command_execute(struct node *n, struct conn *c, const slice_t *argv, uint32_t argc, bool *again);
+
+/* Arguments (cmd_args.c): they set the error in the call and return false. */
+bool arg_u64(struct call *c, slice_t s, const char *what, uint64_t min, uint64_t max, uint64_t *out);
+bool arg_mode(struct call *c, slice_t s, enum lock_mode *out);
+bool arg_lock_id(struct call *c, slice_t s, uint64_t *out);
+bool arg_name(struct call *c, slice_t s, const char *what, size_t max);
+
+/* cmd_cluster.c: RESP3, for both doors */
+void cluster_nodes(struct node *n, struct buf *b);
+void cluster_groups(struct node *n, struct buf *b);
+
+/* door_http.c */
+size_t http_door_data(struct node *n, struct conn *c, slice_t data);
+void http_door_fini(struct conn *c);
+void http_door_timers(struct node *n, struct conn *c);
+
+/* watch.c */
+void watch_add(struct node *n, struct conn *c, slice_t name);
+bool watch_remove(struct node *n, struct conn *c, slice_t name);
+void watch_forget(struct doors *d, struct conn *c);
+void watch_drop_all(struct node *n, struct conn *c);
+
+#endif

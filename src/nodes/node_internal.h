@@ -1,0 +1,346 @@
+/* Inside a node: the structs that the files of this room share. Nothing outside src/nodes includes this.
+ *
+ * Rooms: base_node.c (life and dispatch), node_group.c (one group's turn: persist, send, apply), node_route.c (requests to
+ * whoever leads), node_reads.c (ReadIndex), node_links.c (peers), node_snapshot.c, node_members.c, node_probe.c (deadlocks
+ * across groups); doors/ turns client bytes into requests. */
+#ifndef SYN_NODES_NODE_INTERNAL_H
+#define SYN_NODES_NODE_INTERNAL_H
+
+#include "communication/messages.h"
+#include "communication/peer_codec.h"
+#include "consensus/consensus.h"
+#include "nodes/locks/lock_sm.h"
+#include "nodes/node.h"
+#include "storage/store.h"
+#include "utils/assert.h"
+#include "utils/errors.h"
+#include "utils/hash_ring.h"
+#include "utils/list.h"
+#include "utils/log.h"
+#include "utils/map.h"
+#include "utils/metrics.h"
+#include "utils/prng.h"
+#include "utils/timer_wheel.h"
+
+/* First byte of an entry's operation and of a forwarded payload: which part of the group's state machine it is for. */
+enum service { SERVICE_LOCKS = 1, SERVICE_META = 2, SERVICE_ADMIN = 3 };
+
+/* An entry's payload: u64 log time, u8 service, operation. */
+enum { ENTRY_TIME_BYTES = 8 };
+
+/* Vote written by a replica that remembers nothing of its votes (P8): recovery keeps it from voting. */
+#define GROUP_AMNESIAC UINT32_MAX
+
+struct conn;
+struct request;
+struct doors;
+
+enum request_kind { REQUEST_WRITE = FORWARD_WRITE, REQUEST_READ = FORWARD_READ, REQUEST_ADMIN = FORWARD_ADMIN };
+
+enum request_state {
+    REQUEST_PARKED,   /* no leader to send it to yet */
+    REQUEST_SENT,     /* forwarded to `sent_to` */
+    REQUEST_PROPOSED, /* in our own log */
+    REQUEST_READING,  /* waiting for a read round of ours */
+};
+
+/* Called once with the reply (RESP3). The request is freed by the caller of the callback afterwards. */
+typedef void (*request_done_fn)(struct node *n, struct request *r, slice_t reply);
+
+struct request {
+    struct map_node by_seq;
+    struct list in_group;      /* node_group.pending[waits], ascending seq */
+    struct timer timer;        /* gives up at its time */
+    uint64_t seq;
+    uint32_t group;
+    enum request_kind kind;
+    enum request_state state;
+    bool waits;                /* may be answered much later (WAIT): its sequence is counted apart */
+    bool uncertain;            /* was sent or proposed at least once: it may have happened */
+    uint64_t wait_ms;
+    node_id_t sent_to;
+    uint32_t tries;
+    uint64_t began_ms;
+    struct buf payload;        /* service byte and operation or query */
+    request_done_fn done;
+    conn_id_t conn;            /* 0: internal */
+    uint64_t slot;             /* the connection's reply place */
+    uint64_t arg;              /* for `done` */
+    uint64_t arg2;
+    enum metric_request_type metric;
+};
+
+struct pending_read {
+    struct list link;
+    uint64_t ctx;
+    bool confirmed;
+    uint64_t index;
+    uint64_t req;              /* request number, ours or the peer's */
+    node_id_t from;            /* 0: our own request */
+    struct buf query;
+};
+
+struct group_snapshot {        /* being made */
+    bool making;
+    bool all_written;
+    uint64_t index, term, offset;
+    uint64_t next_step_ms;
+};
+
+struct group_install {         /* being received */
+    bool loading;
+    uint64_t index, term;
+    struct lock_sm *locks;     /* being restored */
+    struct buf head;
+    bool head_done;
+    struct consensus_config config;
+    uint64_t time_ms;
+};
+
+struct node_group {
+    uint32_t id;
+    bool hosted;
+    bool dirty;                /* in node.dirty: has something to take this turn */
+    bool amnesiac;             /* lost its disk: no votes until demoted and promoted again (P8) */
+    bool saw_learner;
+    struct consensus_recovered recover;      /* between node_new and the first event */
+    const struct store_group *recover_run;
+    struct consensus *consensus;
+    struct lock_sm *locks;
+    struct list pending[2];    /* our own requests for this group: [0] immediate, [1] waiting */
+
+    /* What was seen at the end of the last turn, to notice changes. */
+    enum consensus_role role;
+    uint64_t term;
+    bool ready;
+    node_id_t leader;          /* hint; also kept for groups that are not hosted here */
+    struct consensus_config placement;
+
+    /* Log time (milliseconds, never falls). */
+    uint64_t last_time;        /* of the newest entry applied or proposed */
+    uint64_t lead_time;        /* log time when we became leader ... */
+    uint64_t lead_at_ms;       /* ... and our clock then */
+
+    uint64_t applied, applied_term;
+    uint64_t due_index;        /* our LOCK_OP_DUE in flight; 0: none */
+    uint64_t due_retry_ms;
+    uint64_t sessions_retry_ms;
+    uint32_t observed_events;
+    struct list reads;         /* struct pending_read */
+    uint64_t read_ctx;         /* round asked for in this turn; 0: none */
+
+    uint64_t bytes_since_snapshot;
+    struct group_snapshot snap;
+    struct group_install install;
+    uint64_t snapshot_index;
+    uint64_t members_retry_ms; /* next look at placement against configuration */
+    uint64_t rejoin_retry_ms;
+    uint64_t transfer_retry_ms;
+    uint64_t probe_at_ms;
+    uint64_t led_since_ms;
+};
+
+struct node_peer {
+    struct node_member member;
+    link_id_t link;            /* 0: none; valid once HELLO came in */
+    bool hello_seen;
+    uint64_t uuid, incarnation;
+    uint64_t origin;           /* of its requests (waiting ones: | 1) */
+    bool fresh;
+    char client_host[256];
+    uint16_t resp_port, http_port;
+    uint64_t heard_ms;
+    uint64_t dial_at_ms;       /* next attempt; UINT64_MAX: the peer dials us, or an attempt is on its way */
+    uint32_t dial_failures;
+    bool dialling;
+    bool gone_told;            /* the groups led here were told that its former instance is gone */
+    struct buf out;            /* this turn's frame */
+    struct frame_builder frame;
+    bool frame_open;
+};
+
+struct link {
+    struct map_node by_id;
+    link_id_t id;
+    node_id_t peer;            /* 0 until HELLO on an accepted link */
+    bool accepted;
+    bool hello_sent_back;
+    bool hello_seen;
+    uint64_t nonce;            /* ours for this link, echoed through the peer's mac */
+    uint64_t opened_ms;
+};
+
+struct persist_wait { uint64_t seq; uint32_t group; uint64_t persist_no; };
+
+struct node {
+    struct node_options opt;
+    uint64_t now_ms, wall_ms, started_ms, started_wall_ms;
+    struct prng prng;
+    uint64_t hash_key;
+    uint64_t origin;           /* of our immediate requests; | 1 for waiting ones */
+    bool fresh;
+    bool begun;
+    bool stopping;
+    bool stop_sent;
+    uint64_t stop_at_ms;
+    bool space_low;
+    bool failed;
+
+    struct node_group *groups; /* opt.groups of them */
+    uint32_t *dirty;
+    uint32_t n_dirty;
+
+    struct node_peer peers[NODE_MEMBERS_MAX];
+    uint32_t n_peers;          /* without ourselves */
+    uint64_t members_version;  /* index of the meta entry that set the member list last; 0: CLUSTER_NODES */
+    struct map links;          /* by link id */
+
+    uint64_t next_seq;
+    struct map requests;       /* by seq */
+    struct request *free_requests;
+    uint64_t n_requests, n_parked;
+    uint64_t parked_retry_ms;
+    uint32_t drops_in_flight;
+    struct timer_wheel wheel;
+
+    uint64_t log_seq, log_done;
+    struct buf log_buf;        /* this turn's records */
+    struct persist_wait *waits; /* ring */
+    uint32_t waits_head, waits_count, waits_cap;
+
+    struct lock_out lock_out;
+    uint64_t read_ctx_next;
+    uint64_t housekeeping_ms, keepalive_ms;
+    uint32_t gossip_at;
+    struct buf scratch;
+
+    struct doors *doors;
+    struct metrics metrics;
+    struct effects *fx;        /* during a step */
+    struct node_observer observer;
+    uint64_t deadline_ms;
+};
+
+/* base_node.c */
+void node_log(struct node *n, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+struct node_peer *node_peer_of(struct node *n, node_id_t id);
+const char *node_name_of(const struct node *n, node_id_t id); /* "?" when unknown */
+
+void node_space(struct node *n, bool low);
+void node_shutdown(struct node *n);
+/* Who a node instance is in request ids: never 0, lowest bit 0 (waiting requests set it). */
+uint64_t node_origin(uint64_t uuid, uint64_t incarnation);
+
+/* node_group.c */
+struct lock_sm *group_new_locks(const struct node *n, uint32_t id);
+void group_init(struct node *n, uint32_t id);
+void group_host(struct node *n, struct node_group *g, const struct consensus_recovered *r);
+void group_fini(struct node_group *g);
+void group_touch(struct node *n, struct node_group *g);  /* take what it has at the end of this turn */
+bool group_leads(const struct node_group *g);
+uint64_t group_log_now(const struct node *n, const struct node_group *g);
+/* Leader: puts service byte and operation into the log under the current log time. */
+enum propose_result group_propose(struct node *n, struct node_group *g, slice_t payload, uint64_t *index);
+void group_turn(struct node *n, struct node_group *g);   /* persist and messages; then apply, replies, duties */
+void group_deliver(struct node *n, struct node_group *g);
+/* Answers request `req` of whichever node asked: here by every replica, elsewhere by the leader only (G3). */
+void group_send_result(struct node *n, struct node_group *g, struct request_id req, const struct buf *reply);
+uint64_t group_deadline(const struct node *n, const struct node_group *g);
+
+/* node_route.c */
+struct request *request_new(struct node *n, uint32_t group, enum request_kind kind, bool waits, request_done_fn done);
+struct request_id request_id_of(const struct node *n, const struct request *r);
+uint64_t request_low(const struct node *n, uint32_t group, bool waits);
+void request_submit(struct node *n, struct request *r);  /* takes it; answers through done, perhaps at once */
+void request_cancel(struct node *n, uint64_t seq);       /* its client is gone */
+void request_answer(struct node *n, uint64_t seq, slice_t reply);
+void request_refused(struct node *n, uint64_t seq, enum forward_status status, node_id_t leader, node_id_t from);
+void route_leader_changed(struct node *n, struct node_group *g);
+void route_peer_lost(struct node *n, node_id_t peer);
+void route_timers(struct node *n);
+enum forward_status route_propose_for(struct node *n, struct node_group *g, slice_t payload);
+void request_again(struct node *n, uint64_t seq);
+void request_park(struct node *n, uint64_t seq);
+bool request_group(struct node *n, uint64_t seq, uint32_t *group); /* false: the request is gone */
+void route_on_forward(struct node *n, struct node_peer *p, const struct peer_forward *f);
+void route_fini(struct node *n);
+
+/* node_sessions.c */
+void route_attach(struct node *n, struct request *r);    /* the group does not know the request's session yet */
+void route_cancel_waiter(struct node *n, const struct request *r);
+void route_session_drop(struct node *n, uint64_t session, uint32_t group); /* group 0's leader: carry an end to a group */
+void route_internal(struct node *n, uint32_t group, struct lock_op *op);   /* nobody waits for the answer */
+void route_origin_gone(struct node *n, uint64_t origin);
+void route_victim(struct node *n, uint32_t group, struct request_id victim, slice_t cycle);
+
+/* node_reads.c */
+bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t from, slice_t query);
+void reads_ask(struct node *n, struct node_group *g);    /* one round for all that wait */
+void reads_confirmed(struct node *n, struct node_group *g);
+void reads_drop(struct node *n, struct node_group *g);   /* leadership lost: everyone asks again */
+void reads_serve(struct node *n, struct node_group *g);
+
+/* node_links.c */
+enum { FRAME_SOFT_BYTES = 1024 * 1024 };
+void links_add_peer(struct node *n, const struct node_member *m);
+void links_start(struct node *n);
+void links_up(struct node *n, link_id_t id, node_id_t peer);
+void links_frame(struct node *n, link_id_t id, slice_t body);
+void links_down(struct node *n, link_id_t id);
+void links_dial_failed(struct node *n, node_id_t peer);
+void links_timers(struct node *n);
+uint64_t links_deadline(const struct node *n);
+void links_send(struct node *n, struct node_peer *p, const struct peer_msg *m); /* into this turn's frame; lost when down */
+void links_flush(struct node *n);
+bool peer_linked(const struct node_peer *p);
+void links_fini(struct node *n);
+
+/* node_snapshot.c */
+void snapshot_maybe_begin(struct node *n, struct node_group *g);
+void snapshot_step(struct node *n, struct node_group *g);
+void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool ok);
+void snapshot_serve(struct node *n, struct node_group *g);      /* followers that want chunks */
+void snapshot_raw(struct node *n, struct node_group *g, const struct event *ev);
+void snapshot_take_install(struct node *n, struct node_group *g);
+void snapshot_raw_written(struct node *n, struct node_group *g, const struct event *ev);
+void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev);
+bool snapshot_restore_piece(struct node *n, struct node_group *g, slice_t piece);
+bool snapshot_restore_end(struct node *n, struct node_group *g);
+
+/* node_members.c */
+void members_place(struct node *n);                             /* every group's replica set, by the ring */
+void members_duty(struct node *n, struct node_group *g);        /* leader: one step towards the placement */
+void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op);
+void members_admin(struct node *n, struct node_peer *from, const struct peer_forward *f);
+void members_rejoin(struct node *n, struct node_group *g);      /* amnesiac replica: asks its leader */
+void members_config_seen(struct node *n, struct node_group *g);
+void members_bootstrap(struct node *n);                         /* a majority is fresh: this is a new cluster */
+void members_snapshot(const struct node *n, struct buf *out);
+bool members_restore(struct node *n, struct reader *r);
+void members_announce(struct node *n, struct node_peer *to);
+void members_keepalive(struct node *n, struct node_peer *to);
+void members_on_placement(struct node *n, const struct peer_placement *p);
+void members_payload(struct node *n, struct request *r, uint8_t what, const struct node_member *m); /* META_MEMBER_* */
+void members_rebalance(struct node *n, struct node_group *g);   /* leadership to its place on the ring, now */
+enum { META_MEMBER_ADD = 1, META_MEMBER_REMOVE = 2 };
+enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3 };
+bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t op, struct buf *reply);
+
+/* node_probe.c */
+void probe_duty(struct node *n, struct node_group *g);
+void probe_on(struct node *n, const struct peer_probe *p);
+
+/* doors/ */
+struct doors *doors_new(struct node *n);
+void doors_free(struct doors *d);
+void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char *remote);
+size_t doors_data(struct node *n, conn_id_t id, slice_t data);
+void doors_closed(struct node *n, conn_id_t id);
+void doors_drained(struct node *n, conn_id_t id);
+void doors_flush(struct node *n);                                /* one EF_REPLY per connection that has something */
+void doors_timers(struct node *n);
+uint64_t doors_deadline(const struct node *n);
+void doors_lock_events(struct node *n, struct node_group *g, const struct lock_out *out);
+bool doors_want_events(const struct node *n);
+
+#endif

@@ -1,0 +1,127 @@
+/* Linearizable reads at the leader (ReadIndex, Ongaro 2014, 6.4): all reads that arrive in a turn share one round.
+ *
+ * A read waits twice: for the round (is this still the leader?), then until the state machine has applied the index that the
+ * round names. Invariants: a read's index is at least the commit index at its arrival (R11); a context is never used twice;
+ * reads of a lost leadership are never answered, their askers ask the next leader. */
+#include "nodes/node_internal.h"
+
+#include "communication/resp.h"
+
+#include <stdlib.h>
+
+bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t from, slice_t query)
+{
+    struct pending_read *rd = calloc(1, sizeof *rd);
+    syn_assert(rd != NULL && group_leads(g));
+    rd->req = req;
+    rd->from = from;
+    buf_append_slice(&rd->query, query);
+    list_push_back(&g->reads, &rd->link);
+    group_touch(n, g);
+    return true;
+}
+
+/* One round for every read that has none yet. Those of an earlier, unfinished round keep theirs. */
+void reads_ask(struct node *n, struct node_group *g)
+{
+    uint64_t ctx = 0;
+    list_each(it, &g->reads) {
+        struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
+        if (rd->ctx != 0) {
+            continue;
+        }
+        if (ctx == 0) {
+            ctx = n->read_ctx_next++;
+            if (!consensus_read(g->consensus, ctx)) {
+                return;
+            }
+        }
+        rd->ctx = ctx;
+    }
+}
+
+void reads_confirmed(struct node *n, struct node_group *g)
+{
+    (void)n;
+    uint64_t ctx, index;
+    while (consensus_take_read(g->consensus, &ctx, &index)) {
+        list_each(it, &g->reads) {
+            struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
+            if (rd->ctx == ctx) {
+                rd->confirmed = true;
+                rd->index = index;
+            }
+        }
+    }
+}
+
+static void read_free(struct pending_read *rd)
+{
+    list_remove(&rd->link);
+    buf_fini(&rd->query);
+    free(rd);
+}
+
+static void read_answer(struct node *n, struct pending_read *rd, enum forward_status status, slice_t reply)
+{
+    if (rd->from == 0) {
+        if (status == FORWARD_OK) {
+            request_answer(n, rd->req, reply);
+        } else {
+            request_again(n, rd->req);
+        }
+        return;
+    }
+    struct node_peer *p = node_peer_of(n, rd->from);
+    if (p != NULL && peer_linked(p)) {
+        struct peer_msg m = {.kind = PEER_FORWARD_REPLY};
+        m.u.forward_reply.req = rd->req;
+        m.u.forward_reply.status = (uint8_t)status;
+        m.u.forward_reply.payload = reply;
+        links_send(n, p, &m);
+    }
+}
+
+static void read_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply)
+{
+    struct lock_query q;
+    if (query.len > 1 && query.ptr[0] == SERVICE_LOCKS && lock_query_decode(slice_of(query.ptr + 1, query.len - 1), &q)) {
+        lock_sm_query(g->locks, group_log_now(n, g), &q, reply);
+    } else {
+        resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
+    }
+}
+
+void reads_serve(struct node *n, struct node_group *g)
+{
+    if (list_empty(&g->reads)) {
+        return;
+    }
+    struct buf reply;
+    buf_init(&reply);
+    list_each_safe(it, &g->reads) {
+        struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
+        if (!rd->confirmed || rd->index > g->applied) {
+            continue;
+        }
+        buf_clear(&reply);
+        read_execute(n, g, buf_slice(&rd->query), &reply);
+        read_answer(n, rd, FORWARD_OK, buf_slice(&reply));
+        read_free(rd);
+    }
+    buf_fini(&reply);
+}
+
+/* Leadership is over (or began anew): nobody may be answered from here. Our own askers are sent again by the router. */
+void reads_drop(struct node *n, struct node_group *g)
+{
+    list_each_safe(it, &g->reads) {
+        struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
+        if (rd->from != 0) {
+            read_answer(n, rd, FORWARD_NOT_READY, SLICE_NONE);
+        } else {
+            request_park(n, rd->req);
+        }
+        read_free(rd);
+    }
+}

@@ -1,0 +1,269 @@
+/* Snapshots of a group: made in slices while applying goes on, read for followers, received, restored.
+ *
+ * The file's content is a head (u32 length; u32 version, u64 time, configuration, member list) and then what the state
+ * machine emits (lock_sm_snapshot_step). A snapshot exists once the store says that it is durable; only then may the log
+ * forget what it covers (W7), and only then is a received one acknowledged (S15). */
+#include "nodes/node_internal.h"
+
+#include <stdlib.h>
+
+enum {
+    SNAPSHOT_VERSION = 1,
+    SLICE_BYTES = 256 * 1024,
+    SLICE_EVERY_MS = 1,
+    CHUNK_BYTES = 256 * 1024,
+    HEAD_BYTES_MAX = 256 * 1024,
+    KEEP_ENTRIES = 20000,
+};
+
+static void head_encode(const struct node *n, const struct node_group *g, struct buf *out)
+{
+    struct buf h = {0}, config = {0};
+    buf_put_u32(&h, SNAPSHOT_VERSION);
+    buf_put_u64(&h, g->last_time);
+    consensus_config_encode(consensus_config_applied(g->consensus), &config);
+    buf_put_bytes(&h, buf_slice(&config));
+    struct buf members = {0};
+    members_snapshot(n, &members);
+    buf_put_bytes(&h, buf_slice(&members));
+    buf_put_bytes(out, buf_slice(&h));
+    buf_fini(&members);
+    buf_fini(&config);
+    buf_fini(&h);
+}
+
+static bool head_decode(slice_t bytes, struct group_install *in, slice_t *members)
+{
+    struct reader r = reader_of(bytes);
+    uint32_t version = reader_u32(&r);
+    in->time_ms = reader_u64(&r);
+    slice_t config = reader_bytes(&r);
+    *members = reader_bytes(&r);
+    return reader_done(&r) && version == SNAPSHOT_VERSION && consensus_config_decode(config, &in->config);
+}
+
+void snapshot_maybe_begin(struct node *n, struct node_group *g)
+{
+    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < n->opt.snapshot_log_bytes || g->applied == 0 || n->space_low) {
+        return;
+    }
+    g->bytes_since_snapshot = 0;
+    g->snap = (struct group_snapshot){.making = true, .index = g->applied, .term = g->applied_term, .next_step_ms = n->now_ms};
+    lock_sm_snapshot_begin(g->locks);
+}
+
+void snapshot_step(struct node *n, struct node_group *g)
+{
+    struct group_snapshot *s = &g->snap;
+    if (!s->making || s->all_written || n->now_ms < s->next_step_ms) {
+        return;
+    }
+    struct effect *e = effects_add(n->fx, EF_SNAP_WRITE);
+    e->group = g->id;
+    e->index = s->index;
+    e->term = s->term;
+    e->offset = s->offset;
+    if (s->offset == 0) {
+        head_encode(n, g, &e->data);
+    }
+    e->last = lock_sm_snapshot_step(g->locks, SLICE_BYTES, &e->data);
+    s->offset += e->data.len;
+    s->all_written = e->last;
+    s->next_step_ms = n->now_ms + SLICE_EVERY_MS;
+}
+
+static void snapshot_trim(struct node *n)
+{
+    struct effect *e = effects_add(n->fx, EF_TRIM);
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        const struct node_group *g = &n->groups[i];
+        buf_put_u64(&e->data, g->hosted ? g->snapshot_index : UINT64_MAX);
+    }
+}
+
+void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool ok)
+{
+    if (!g->snap.making || g->snap.index != index) {
+        return;
+    }
+    uint64_t term = g->snap.term;
+    g->snap.making = false;
+    if (!ok) {
+        if (!g->snap.all_written) {
+            lock_sm_snapshot_abort(g->locks);
+        }
+        g->bytes_since_snapshot = n->opt.snapshot_log_bytes / 2;
+        node_log(n, LOG_WARN, "group %u: the snapshot at index %llu could not be written", g->id, (unsigned long long)index);
+        return;
+    }
+    if (index <= g->snapshot_index) {
+        return;
+    }
+    g->snapshot_index = index;
+    uint64_t keep = index > KEEP_ENTRIES ? index - KEEP_ENTRIES : 1;
+    consensus_snapshot_made(g->consensus, index, term, keep);
+    snapshot_trim(n);
+    group_touch(n, g);
+}
+
+void snapshot_serve(struct node *n, struct node_group *g)
+{
+    node_id_t to;
+    uint64_t index, offset;
+    while (consensus_wants_chunk(g->consensus, &to, &index, &offset)) {
+        struct effect *e = effects_add(n->fx, EF_SNAP_READ_RAW);
+        e->group = g->id;
+        e->index = index;
+        e->offset = offset;
+        e->value = CHUNK_BYTES;
+        e->peer = to;
+    }
+}
+
+void snapshot_raw(struct node *n, struct node_group *g, const struct event *ev)
+{
+    consensus_chunk(g->consensus, ev->peer, ev->index, ev->offset, ev->ok ? ev->data : SLICE_NONE, ev->ok && ev->last);
+    group_touch(n, g);
+}
+
+void snapshot_take_install(struct node *n, struct node_group *g)
+{
+    struct consensus_install in;
+    while (consensus_take_install(g->consensus, &in)) {
+        if (g->snap.making && !g->snap.all_written) {
+            lock_sm_snapshot_abort(g->locks);
+            g->snap.making = false;
+        }
+        g->install.index = in.index;
+        g->install.term = in.term;
+        struct effect *e = effects_add(n->fx, EF_SNAP_WRITE_RAW);
+        e->group = g->id;
+        e->index = in.index;
+        e->term = in.term;
+        e->offset = in.offset;
+        e->last = in.last;
+        buf_append_slice(&e->data, in.data);
+    }
+}
+
+static void install_reset(struct node_group *g)
+{
+    if (g->install.locks != NULL) {
+        lock_sm_free(g->install.locks);
+    }
+    buf_fini(&g->install.head);
+    g->install = (struct group_install){0};
+}
+
+static void install_failed(struct node *n, struct node_group *g, const char *why)
+{
+    node_log(n, LOG_WARN, "group %u: received snapshot at index %llu refused: %s", g->id, (unsigned long long)g->install.index, why);
+    uint64_t index = g->install.index;
+    install_reset(g);
+    consensus_install_failed(g->consensus, index);
+    group_touch(n, g);
+}
+
+void snapshot_raw_written(struct node *n, struct node_group *g, const struct event *ev)
+{
+    if (ev->index != g->install.index) {
+        return;
+    }
+    if (!ev->ok) {
+        install_failed(n, g, "it could not be written, or its checksums are wrong");
+        return;
+    }
+    consensus_install_progress(g->consensus, ev->index, ev->offset);
+    group_touch(n, g);
+    if (ev->last && !g->install.loading) {
+        g->install.loading = true;
+        g->install.locks = group_new_locks(n, g->id);
+        struct effect *e = effects_add(n->fx, EF_SNAP_LOAD);
+        e->group = g->id;
+        e->index = ev->index;
+    }
+}
+
+/* Feeds one piece: the head first, then the state machine. */
+static bool install_feed(struct node *n, struct node_group *g, struct group_install *in, struct lock_sm *locks, slice_t piece)
+{
+    if (in->head_done) {
+        return lock_sm_restore_piece(locks, piece);
+    }
+    buf_append_slice(&in->head, piece);
+    if (in->head.len < 4) {
+        return true;
+    }
+    uint32_t len = le32_get(in->head.ptr);
+    if (len > HEAD_BYTES_MAX) {
+        return false;
+    }
+    if (in->head.len < 4 + (size_t)len) {
+        return true;
+    }
+    slice_t members;
+    if (!head_decode(slice_of(in->head.ptr + 4, len), in, &members)) {
+        return false;
+    }
+    struct reader mr = reader_of(members);
+    if (g->id == 0 && !members_restore(n, &mr)) {
+        return false;
+    }
+    in->head_done = true;
+    slice_t rest = slice_of(in->head.ptr + 4 + len, in->head.len - 4 - len);
+    return rest.len == 0 || lock_sm_restore_piece(locks, rest);
+}
+
+void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev)
+{
+    struct group_install *in = &g->install;
+    if (!in->loading || ev->index != in->index) {
+        return;
+    }
+    if (!ev->ok || !install_feed(n, g, in, in->locks, ev->data)) {
+        install_failed(n, g, "its content is malformed");
+        return;
+    }
+    if (!ev->last) {
+        return;
+    }
+    if (!in->head_done || !lock_sm_restore_end(in->locks)) {
+        install_failed(n, g, "its content is incomplete");
+        return;
+    }
+    lock_sm_free(g->locks);
+    g->locks = in->locks;
+    in->locks = NULL;
+    g->applied = in->index;
+    g->applied_term = in->term;
+    g->last_time = in->time_ms > g->last_time ? in->time_ms : g->last_time;
+    g->snapshot_index = in->index;
+    g->bytes_since_snapshot = 0;
+    g->snap.making = false;
+    if (n->log_buf.len == 0) {
+        n->log_seq++;
+    }
+    log_put_snapshot_mark(&n->log_buf, g->id, in->index, in->term, true);
+    consensus_installed(g->consensus, in->index, in->term, &in->config);
+    node_log(n, LOG_INFO, "group %u: caught up by a snapshot at index %llu", g->id, (unsigned long long)in->index);
+    install_reset(g);
+    members_config_seen(n, g);
+    group_touch(n, g);
+}
+
+bool snapshot_restore_piece(struct node *n, struct node_group *g, slice_t piece)
+{
+    return install_feed(n, g, &g->install, g->locks, piece);
+}
+
+bool snapshot_restore_end(struct node *n, struct node_group *g)
+{
+    (void)n;
+    bool ok = g->install.head_done && lock_sm_restore_end(g->locks);
+    if (ok) {
+        g->recover.config = g->install.config;
+        g->last_time = g->install.time_ms;
+    }
+    install_reset(g);
+    return ok;
+}
