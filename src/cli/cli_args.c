@@ -22,7 +22,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"watch", 'w', OPT_FLAG, AT(watch), 0, 0, NULL, "print again and again until interrupted"},
     {"interval", 0, OPT_DURATION, AT(interval_ms), 50, 3600000, "TIME", "between two prints of --watch (default 1s)"},
     {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, LIMIT_TTL_MS, "TIME", "time to live of the lock or session"},
-    {"wait", 0, OPT_DURATION, AT(wait_ms), 0, LIMIT_WAIT_MS, "TIME", "wait this long for the lock"},
+    {"wait", 0, OPT_DURATION, AT(wait_ms), 0, LIMIT_TTL_MS, "TIME", "wait this long for the lock"},
     {"mode", 0, OPT_TEXT, AT(mode), 0, 0, "MODE", "exclusive (default) or shared"},
     {"owner", 0, OPT_TEXT, AT(owner), 0, 0, "ID", "owner of the lock (default: this process)"},
     {"meta", 0, OPT_TEXT, AT(meta), 0, 0, "TEXT", "text kept with the lock for others to read"},

@@ -86,7 +86,7 @@ static int take_lock(struct run *r, struct resp_client *client)
 {
     struct cli *c = r->c;
     struct words try = {.n = 0}, wait = {.n = 0};
-    uint64_t wait_ms = c->opt.wait_given ? c->opt.wait_ms : LIMIT_WAIT_MS, asked_ms = now_ms();
+    uint64_t wait_ms = c->opt.wait_given ? c->opt.wait_ms : LIMIT_TTL_MS, asked_ms = now_ms();
     slice_t reply;
     acquire_words(r, &try, 0);
     if (resp_call(client, asked_ms + c->opt.timeout_ms, try.v, try.n, &reply) == CALL_OK) {
@@ -104,9 +104,12 @@ static int take_lock(struct run *r, struct resp_client *client)
         }
     }
     acquire_words(r, &wait, wait_ms);
+    asked_ms = now_ms();
     int code = cli_ask(c, client, &wait, wait_ms, &reply);
-    r->waited = true;
-    return code == CLI_OK ? granted(r, reply, now_ms()) : code;
+    struct resp_value waited;
+    r->waited = true; /* the TTL began when the wait ended, which was no earlier than this: */
+    uint64_t waited_ms = code == CLI_OK && resp_map_get(reply, "waited_ms", &waited) && waited.num > 0 ? (uint64_t)waited.num : 0;
+    return code == CLI_OK ? granted(r, reply, asked_ms + waited_ms) : code;
 }
 
 static _Noreturn void become_command(const struct run *r, char **argv, pid_t parent)

@@ -81,7 +81,9 @@ static void read_member(struct view *view, slice_t map)
     m->has_endpoint = m->resp.host[0] != '\0' && port > 0 && port < 65536;
     m->resp.port = (uint16_t)port;
     if (m->has_endpoint) {
-        snprintf(m->address, sizeof m->address, "%s:%u", m->resp.host, m->resp.port);
+        char host[ENDPOINT_HOST_BYTES];
+        memcpy(host, m->resp.host, sizeof host);
+        snprintf(m->address, sizeof m->address, "%s:%u", host, m->resp.port);
     } else {
         copy_text(map, "address", m->address, sizeof m->address);
     }

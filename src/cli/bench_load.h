@@ -1,0 +1,55 @@
+/* The load generator: one thread, one epoll, no allocation per operation.
+ *
+ * A lane is one client: it acquires a lock of its own, releases it, and begins again; a connection carries `pipeline` lanes.
+ * Closed loop: a lane begins again at once; this finds the saturation. Open loop: pairs begin at start + i/rate whether or not
+ * earlier ones are done, and latency counts from that scheduled time, so that a stall is not hidden by the load waiting for it
+ * (coordinated omission); this is what latencies are read from. */
+#ifndef SYN_CLI_BENCH_LOAD_H
+#define SYN_CLI_BENCH_LOAD_H
+
+#include "cli/resp_client.h"
+#include "utils/hist.h"
+
+#include <stdio.h>
+
+enum { BENCH_ERRORS_MAX = 16, BENCH_GAPS_MAX = 4096, BENCH_PIDS_MAX = 16 };
+
+struct bench_plan {
+    bool redis;
+    struct endpoint endpoints[ENDPOINTS_MAX];
+    uint32_t n_endpoints;
+    const char *password;
+    uint32_t connections, pipeline, resources;
+    uint64_t rate;      /* pairs a second; 0: closed loop */
+    uint64_t hold;      /* acquire this many locks, release none; 0: pairs */
+    uint64_t warmup_us, measure_us, ttl_ms;
+    uint64_t gaps_us;   /* record every time without a grant longer than this; 0: none */
+    int pids[BENCH_PIDS_MAX];
+    uint32_t n_pids;
+    FILE *bar;          /* progress; NULL: none */
+};
+
+struct bench_error {
+    char word[24];
+    uint64_t count;
+};
+
+struct bench_gap {
+    uint64_t from_us, to_us; /* unix time: comparable with other processes' clocks */
+};
+
+struct bench_result {
+    struct hist acquire, release, pair; /* microseconds */
+    uint64_t pairs, acquired, elapsed_us, unsent; /* unsent: scheduled pairs that never got a free lane */
+    uint64_t client_cpu_us, server_cpu_us[BENCH_PIDS_MAX];
+    uint64_t reconnects;
+    struct bench_error errors[BENCH_ERRORS_MAX];
+    uint32_t n_errors;
+    struct bench_gap gaps[BENCH_GAPS_MAX];
+    uint32_t n_gaps;
+};
+
+/* Runs the plan. False: nothing could be measured; a sentence is in why. */
+bool bench_load_run(const struct bench_plan *plan, struct bench_result *out, char *why, size_t why_size);
+
+#endif
