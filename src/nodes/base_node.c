@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HOUSEKEEPING_MS = 100, SHUTDOWN_MS_MAX = 3000 };
+enum { HOUSEKEEPING_MS = 100, SHUTDOWN_MS_MAX = 3000, HOLD_MS = 2 };
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...)
 {
@@ -240,6 +240,9 @@ static void node_timers(struct node *n)
     doors_timers(n);
     if (n->now_ms >= n->housekeeping_ms) {
         n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
+        if (n->fresh) {
+            members_bootstrap(n);
+        }
         for (uint32_t i = 0; i < n->opt.groups; i++) {
             struct node_group *g = &n->groups[i];
             if (g->hosted) {
@@ -269,6 +272,14 @@ static uint64_t node_next_deadline(const struct node *n)
     return at;
 }
 
+/* While a log write is on its way, what comes meanwhile is held back, to disk and to peers alike, and rides together when it is
+ * done: the disk could not take it earlier, and each frame and wake-up serves more entries (T1, T10). A disk that takes longer than
+ * HOLD_MS does not hold the peers back (T2). */
+static bool node_holds(const struct node *n)
+{
+    return n->log_done < n->log_seq && n->now_ms - n->log_began_ms < HOLD_MS;
+}
+
 /* Two passes, so that what applying proposes (session hand-overs, due expiries) still rides in this turn's write. */
 static void node_turn_end(struct node *n)
 {
@@ -279,13 +290,15 @@ static void node_turn_end(struct node *n)
         struct node_group *g = &n->groups[n->dirty[i]];
         group_deliver(n, g);
     }
-    for (uint32_t i = 0; i < n->n_dirty; i++) {
+    bool hold = node_holds(n);
+    for (uint32_t i = 0; i < n->n_dirty && !hold; i++) {
         struct node_group *g = &n->groups[n->dirty[i]];
         g->dirty = false;
         group_turn(n, g);
     }
-    n->n_dirty = 0;
+    n->n_dirty = hold ? n->n_dirty : 0;
     if (n->log_buf.len > 0) {
+        n->log_began_ms = n->now_ms;
         struct effect *e = effects_add(n->fx, EF_LOG);
         e->seq = n->log_seq;
         buf_swap(&e->data, &n->log_buf);
@@ -294,6 +307,9 @@ static void node_turn_end(struct node *n)
     links_flush(n);
     doors_flush(n);
     n->deadline_ms = node_next_deadline(n);
+    if (hold && n->n_dirty > 0 && n->log_began_ms + HOLD_MS < n->deadline_ms) {
+        n->deadline_ms = n->log_began_ms + HOLD_MS;
+    }
 }
 
 static void node_dispatch(struct node *n, struct event *ev)

@@ -203,7 +203,7 @@ struct node {
     uint32_t drops_in_flight;
     struct timer_wheel wheel;
 
-    uint64_t log_seq, log_done;
+    uint64_t log_seq, log_done, log_began_ms;
     struct buf log_buf;        /* this turn's records */
     struct persist_wait *waits; /* ring */
     uint32_t waits_head, waits_count, waits_cap;

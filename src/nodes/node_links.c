@@ -109,10 +109,6 @@ void links_up(struct node *n, link_id_t id, node_id_t peer)
     l->nonce = prng_u64(&n->prng) | 1;
     map_insert(&n->links, &l->by_id, hash_u64(id));
     if (peer != 0) {
-        struct node_peer *p = node_peer_of(n, peer);
-        if (p != NULL) {
-            p->dialling = false;
-        }
         hello_send(n, l, 0);
     }
 }
@@ -178,6 +174,7 @@ static void hello_accepted(struct node *n, struct link *l, const struct peer_hel
     snprintf(p->client_host, sizeof p->client_host, "%.*s", (int)h->client_host.len, (const char *)h->client_host.ptr);
     l->peer = h->node;
     l->hello_seen = true;
+    p->dialling = false;
     peer_replace_link(n, p, l);
     p->heard_ms = n->now_ms;
     p->gone_told = false;

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DUTY_EVERY_MS = 200, REJOIN_EVERY_MS = 300, CAUGHT_UP_ENTRIES = 1000, SETTLED_MS = 3000 };
+enum { DUTY_EVERY_MS = 200, REJOIN_EVERY_MS = 300, CAUGHT_UP_ENTRIES = 1000, SETTLED_MS = 3000, BOOTSTRAP_WAIT_MS = 1000 };
 
 void members_place(struct node *n)
 {
@@ -208,7 +208,8 @@ void members_bootstrap(struct node *n)
     for (uint32_t i = 0; i < n->n_peers; i++) {
         fresh += peer_linked(&n->peers[i]) && n->peers[i].fresh;
     }
-    if (!n->fresh || fresh <= n->opt.n_members / 2) {
+    bool all = fresh == n->opt.n_members;
+    if (!n->fresh || fresh <= n->opt.n_members / 2 || (!all && n->now_ms - n->started_ms < BOOTSTRAP_WAIT_MS)) {
         return;
     }
     n->fresh = false;
