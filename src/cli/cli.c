@@ -211,7 +211,7 @@ static bool is_help(const char *word)
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
-static int dispatch(struct cli *c, int n, char **words)
+int cli_dispatch(struct cli *c, int n, char **words)
 {
     int used = 0;
     if (n == 0 || is_help(words[0])) {
@@ -249,6 +249,6 @@ int cli_main(int argc, char **argv)
         }
         return sim_main(argc - 1, argv + 1);
     }
-    int code = dispatch(&c, argc - 1, argv + 1);
+    int code = cli_dispatch(&c, argc - 1, argv + 1);
     return fflush(stdout) != 0 && code == CLI_OK ? CLI_FAILED : code;
 }

@@ -6,8 +6,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CLI_WAIT_FOREVER_MS = INT32_MAX };
-
 /* Every option of every command; a command reads the ones that its row in the table names. */
 struct cli_options {
     const char *nodes, *password, *owner, *meta, *mode, *match, *name, *reason, *target, *server_pids, *http;
@@ -62,7 +60,7 @@ bool cli_parse(struct cli *c, int n, char **words);
 /* "500" and "500ms" are milliseconds; s, m and h are the units one expects. False: not a duration. */
 bool cli_duration(const char *text, uint64_t *ms);
 
-/* Of count words, `stride` bytes apart, the one nearest to `word` by edit distance when it is near enough to be meant, else NULL. */
+/* Of count words, the one nearest to `word` by edit distance when it is near enough to be meant, else NULL. */
 const char *cli_nearest(const char *word, const char *const *words, uint32_t count);
 
 #endif

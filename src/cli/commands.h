@@ -28,6 +28,10 @@ int cmd_help(struct cli *c);
 extern const struct cli_command CLI_COMMANDS[];
 extern const uint32_t CLI_COMMAND_COUNT;
 
+/* Finds the command that words (behind the program's name, reordered in place) begin with, reads its options and runs it. c->out,
+ * c->err, c->color and default options are set by the caller. Returns an exit code. */
+int cli_dispatch(struct cli *c, int n, char **words);
+
 /* --mode as the word of the protocol; NULL with a line on c->err when it is neither. */
 const char *lock_mode_word(struct cli *c);
 

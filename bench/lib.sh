@@ -1,0 +1,232 @@
+# Shared by the scripts of bench/: a scratch directory, peers, clusters on loopback, and an end that leaves nothing behind.
+# Sourced, with bash, from the top of the tree. Everything started is in $pids and dies with the script (trap).
+# shellcheck shell=bash
+
+bin=${SYNAXIS:-build/synaxis}
+results=${BENCH_RESULTS:-bench/results}
+pids=()
+work=
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "bench: $*"
+    exit 1
+}
+
+bench_end() {
+    local pid
+    trap '' INT TERM
+    for pid in "${pids[@]}"; do
+        kill -KILL "$pid" 2>/dev/null
+    done
+    wait 2>/dev/null
+    [ -z "$work" ] || [ -n "${BENCH_KEEP:-}" ] || rm -rf "$work"
+}
+
+# The data of all systems goes under one directory, on one disk: BENCH_TMP, else /var/tmp (never a tmpfs, which cannot flush).
+bench_begin() {
+    local kind
+    work=$(mktemp -d "${BENCH_TMP:-/var/tmp}/synaxis-bench.XXXXXX") || die "no scratch directory"
+    trap bench_end EXIT
+    trap 'exit 130' INT TERM HUP
+    kind=$(stat -f -c %T "$work")
+    [ "$kind" != tmpfs ] || die "$work is a tmpfs: nothing is durable there; set BENCH_TMP to a directory on a disk"
+    mkdir -p "$results"
+}
+
+# Installs the peers from Debian without letting them start as services.
+bench_peers() {
+    local package missing=()
+    for package in etcd-server redis-server golang-go golang-etcd-server-dev gcc libc6-dev python3 curl; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "bench: installing ${missing[*]}"
+    local root=()
+    [ "$(id -u)" = 0 ] || root=(sudo --)
+    "${root[@]}" apt-get update -q >/dev/null
+    # policy-rc.d 101: Debian's way to install a server without starting it
+    local had_policy=no
+    [ -e /usr/sbin/policy-rc.d ] && had_policy=yes
+    [ $had_policy = yes ] || printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee /usr/sbin/policy-rc.d >/dev/null
+    [ $had_policy = yes ] || "${root[@]}" chmod +x /usr/sbin/policy-rc.d
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >"$work/apt.log" 2>&1
+    local status=$?
+    [ $had_policy = yes ] || "${root[@]}" rm -f /usr/sbin/policy-rc.d
+    [ $status = 0 ] || die "apt-get install failed: $(tail -3 "$work/apt.log")"
+}
+
+bench_build_tools() {
+    gcc -O2 -pthread -o "$work/probe" bench/probe.c || die "bench/probe.c does not build"
+    say "bench: building the etcd driver"
+    GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$work/gocache" go build -o "$work/etcd_lock" bench/etcd_lock.go ||
+        die "bench/etcd_lock.go does not build"
+}
+
+bench_need_synaxis() {
+    [ -x "$bin" ] || die "$bin is missing: meson setup build && ninja -C build, or set SYNAXIS"
+}
+
+port_is_open() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+next_port=$((20000 + RANDOM % 8000))
+# Sets $port; not by output, since a subshell would not remember next_port.
+free_port() {
+    next_port=$((next_port + 1))
+    while port_is_open $next_port; do
+        next_port=$((next_port + 1))
+    done
+    port=$next_port
+}
+
+# wait_until SECONDS WHAT COMMAND...
+wait_until() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || die "waited too long for $what"
+        sleep 0.05
+    done
+}
+
+# launch LOG COMMAND...: sets $pid
+launch() {
+    local log=$1
+    shift
+    "$@" >>"$log" 2>&1 </dev/null &
+    pid=$!
+    pids+=("$pid")
+}
+
+# Ends a process that launch started and forgets it: quit SIGNAL PID
+quit() {
+    local kept=() one deadline=$((SECONDS + 10))
+    kill "-$1" "$2" 2>/dev/null
+    while kill -0 "$2" 2>/dev/null && [ $SECONDS -lt $deadline ]; do
+        sleep 0.02
+    done
+    kill -KILL "$2" 2>/dev/null
+    wait "$2" 2>/dev/null
+    for one in "${pids[@]}"; do
+        [ "$one" = "$2" ] || kept+=("$one")
+    done
+    pids=("${kept[@]}")
+}
+
+join() {
+    local IFS=,
+    echo "$*"
+}
+
+# --- Synaxis: three nodes. Arrays sx_resp, sx_peer, sx_http, sx_pid by node number 1..3.
+
+sx_ports() {
+    local n
+    for n in 1 2 3; do
+        free_port && sx_resp[n]=$port
+        free_port && sx_peer[n]=$port
+        free_port && sx_http[n]=$port
+    done
+    sx_members="n1@127.0.0.1:${sx_peer[1]},n2@127.0.0.1:${sx_peer[2]},n3@127.0.0.1:${sx_peer[3]}"
+    sx_nodes="127.0.0.1:${sx_resp[1]},127.0.0.1:${sx_resp[2]},127.0.0.1:${sx_resp[3]}"
+}
+
+sx_start_node() {
+    launch "$work/n$1.log" env NODE_ID="n$1" CLUSTER_NODES="$sx_members" RESP_PORT="${sx_resp[$1]}" PEER_PORT="${sx_peer[$1]}" \
+        NODE_PORT="${sx_http[$1]}" DATA_DIR="$work/n$1" "$bin" server
+    sx_pid[$1]=$pid
+}
+
+sx_wait_ready() { wait_until 30 "node n$1 (see $work/n$1.log)" curl -sf -o /dev/null --max-time 1 "http://127.0.0.1:${sx_http[$1]}/readyz"; }
+
+sx_start() {
+    local n
+    sx_ports
+    rm -rf "$work"/n[123]
+    for n in 1 2 3; do
+        sx_start_node $n
+    done
+    for n in 1 2 3; do
+        sx_wait_ready $n
+    done
+}
+
+sx_stop() {
+    local n
+    for n in 1 2 3; do
+        quit TERM "${sx_pid[n]}"
+    done
+}
+
+sx_pids() { join "${sx_pid[1]}" "${sx_pid[2]}" "${sx_pid[3]}"; }
+
+# The number of the node that leads the group of untagged locks, group 0.
+sx_leader() {
+    "$bin" status --json --nodes "$sx_nodes" 2>/dev/null | python3 -c '
+import json, sys
+leader = json.load(sys.stdin)["groups"][0]["leader"]
+print(leader[1:])'
+}
+
+# --- etcd: three members with its defaults. Arrays etcd_client, etcd_peer, etcd_pid.
+
+etcd_start_member() {
+    launch "$work/etcd$1.log" etcd --name "e$1" --data-dir "$work/e$1" --log-outputs stderr \
+        --listen-client-urls "http://127.0.0.1:${etcd_client[$1]}" --advertise-client-urls "http://127.0.0.1:${etcd_client[$1]}" \
+        --listen-peer-urls "http://127.0.0.1:${etcd_peer[$1]}" --initial-advertise-peer-urls "http://127.0.0.1:${etcd_peer[$1]}" \
+        --initial-cluster "$etcd_members" --initial-cluster-state "$2"
+    etcd_pid[$1]=$pid
+}
+
+etcd_ready() { curl -sf --max-time 1 "http://127.0.0.1:${etcd_client[$1]}/health" | grep -q true; }
+
+etcd_start() {
+    local n
+    for n in 1 2 3; do
+        free_port && etcd_client[n]=$port
+        free_port && etcd_peer[n]=$port
+    done
+    etcd_members="e1=http://127.0.0.1:${etcd_peer[1]},e2=http://127.0.0.1:${etcd_peer[2]},e3=http://127.0.0.1:${etcd_peer[3]}"
+    etcd_nodes="127.0.0.1:${etcd_client[1]},127.0.0.1:${etcd_client[2]},127.0.0.1:${etcd_client[3]}"
+    rm -rf "$work"/e[123]
+    for n in 1 2 3; do
+        etcd_start_member $n new
+    done
+    for n in 1 2 3; do
+        wait_until 30 "etcd e$n (see $work/etcd$n.log)" etcd_ready $n
+    done
+}
+
+etcd_stop() {
+    local n
+    for n in 1 2 3; do
+        quit TERM "${etcd_pid[n]}"
+    done
+}
+
+etcd_pids() { join "${etcd_pid[1]}" "${etcd_pid[2]}" "${etcd_pid[3]}"; }
+
+etcd_leader() {
+    local n
+    for n in 1 2 3; do
+        if curl -sf --max-time 1 "http://127.0.0.1:${etcd_client[n]}/metrics" | grep -q '^etcd_server_is_leader 1'; then
+            echo $n
+            return
+        fi
+    done
+}
+
+# --- Redis: one, every write flushed before its answer.
+
+redis_start() {
+    free_port
+    redis_port=$port
+    rm -rf "$work/redis"
+    mkdir -p "$work/redis"
+    launch "$work/redis.log" redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$work/redis" --appendonly yes --appendfsync always \
+        --save "" --daemonize no
+    redis_pid=$pid
+    wait_until 10 "redis" port_is_open "$redis_port"
+}
+
+redis_stop() { quit TERM "$redis_pid"; }
