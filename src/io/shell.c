@@ -6,7 +6,10 @@
 
 #include "utils/assert.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 uint64_t shell_now_ms(const struct shell *s)
@@ -188,6 +191,16 @@ static void on_connection(uv_stream_t *server, int status)
     }
 }
 
+/* Small messages that each wake somebody gain nothing from a paced congestion control (BBR arms a timer per segment): Reno for
+ * ours, where the kernel has it (docs/decisions/003-congestion-control.md). Accepted sockets inherit it. */
+void shell_tune(uv_tcp_t *tcp)
+{
+    uv_os_fd_t fd;
+    if (uv_fileno((uv_handle_t *)tcp, &fd) == 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+    }
+}
+
 int shell_listen(struct shell *s, const char *host, uint16_t port, int what)
 {
     struct sockaddr_storage addr;
@@ -205,6 +218,7 @@ int shell_listen(struct shell *s, const char *host, uint16_t port, int what)
     l->tcp.data = l;
     uv_tcp_init(&s->loop, &l->tcp);
     rc = uv_tcp_bind(&l->tcp, (struct sockaddr *)&addr, 0);
+    shell_tune(&l->tcp);
     if (rc == 0) {
         rc = uv_listen((uv_stream_t *)&l->tcp, 1024, on_connection);
     }

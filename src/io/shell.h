@@ -78,6 +78,7 @@ void shell_init(struct shell *s, struct logger *logger);
 void shell_fini(struct shell *s);
 /* Binds and listens. what: DOOR_RESP, DOOR_HTTP or 0 for peers. 0 or a negative libuv error. */
 int shell_listen(struct shell *s, const char *host, uint16_t port, int what);
+void shell_tune(uv_tcp_t *tcp);
 /* Runs until the node asks to stop; returns the exit code. */
 int shell_run(struct shell *s);
 /* Hands one event to the node and carries out what it answers. Sets its times. */

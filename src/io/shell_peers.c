@@ -114,6 +114,7 @@ static void link_up(struct peer_link *l)
 {
     struct shell *s = l->shell;
     uv_tcp_nodelay(&l->tcp, 1);
+    shell_tune(&l->tcp);
     l->up = true;
     l->id = s->next_id++;
     map_insert(&s->links, &l->by_id, hash_u64(l->id));

@@ -277,7 +277,20 @@ static uint64_t node_next_deadline(const struct node *n)
  * HOLD_MS does not hold the peers back (T2). */
 static bool node_holds(const struct node *n)
 {
-    return n->log_done < n->log_seq && n->now_ms - n->log_began_ms < HOLD_MS;
+    if (n->log_done < n->log_seq) {
+        return n->now_ms - n->log_began_ms < HOLD_MS;
+    }
+    /* Linger: those who were answered by the last batches are about to ask again; a batch of a few now would make them all wait for
+     * two flushes (T9). Never with one client, never longer than a clock tick. */
+    return n->batch_entries > 0 && n->batch_entries * 4 < n->batch_expected * 3 && n->now_ms == n->batch_began_ms;
+}
+
+/* A batch leaves: what to expect of the next one follows it up at once, and down slowly. */
+static void node_batch_left(struct node *n)
+{
+    uint32_t slower = n->batch_expected - n->batch_expected / 4;
+    n->batch_expected = n->batch_entries > slower ? n->batch_entries : slower;
+    n->batch_entries = 0;
 }
 
 /* Two passes, so that what applying proposes (session hand-overs, due expiries) still rides in this turn's write. */
@@ -296,7 +309,10 @@ static void node_turn_end(struct node *n)
         g->dirty = false;
         group_turn(n, g);
     }
-    n->n_dirty = hold ? n->n_dirty : 0;
+    if (!hold) {
+        n->n_dirty = 0;
+        node_batch_left(n);
+    }
     if (n->log_buf.len > 0) {
         n->log_began_ms = n->now_ms;
         struct effect *e = effects_add(n->fx, EF_LOG);
@@ -307,8 +323,9 @@ static void node_turn_end(struct node *n)
     links_flush(n);
     doors_flush(n);
     n->deadline_ms = node_next_deadline(n);
-    if (hold && n->n_dirty > 0 && n->log_began_ms + HOLD_MS < n->deadline_ms) {
-        n->deadline_ms = n->log_began_ms + HOLD_MS;
+    if (hold && n->n_dirty > 0) {
+        uint64_t at = n->log_done < n->log_seq ? n->log_began_ms + HOLD_MS : n->batch_began_ms + 1;
+        n->deadline_ms = at < n->deadline_ms ? at : n->deadline_ms;
     }
 }
 

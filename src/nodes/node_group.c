@@ -118,6 +118,9 @@ enum propose_result group_propose(struct node *n, struct node_group *g, slice_t 
     if (r == PROPOSE_OK) {
         g->last_time = time;
         group_touch(n, g);
+        if (n->batch_entries++ == 0) {
+            n->batch_began_ms = n->now_ms;
+        }
         metrics_add(&n->metrics, METRIC_CONSENSUS_PROPOSALS_TOTAL, 1);
     }
     return r;

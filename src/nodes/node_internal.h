@@ -204,6 +204,9 @@ struct node {
     struct timer_wheel wheel;
 
     uint64_t log_seq, log_done, log_began_ms;
+    uint32_t batch_entries;    /* proposed here and not yet on their way */
+    uint32_t batch_expected;
+    uint64_t batch_began_ms;
     struct buf log_buf;        /* this turn's records */
     struct persist_wait *waits; /* ring */
     uint32_t waits_head, waits_count, waits_cap;
