@@ -23,7 +23,8 @@ enum peer_kind {
 
 struct peer_hello {
     uint32_t version;      /* PEER_WIRE_VERSION */
-    uint64_t cluster_key;  /* must be equal: initial members, GROUPS, consensus type (H1, H2) */
+    uint64_t cluster_key;  /* must be equal: GROUPS, CONSENSUS_TYPE and the settings of the ring (H2) */
+    uint64_t cluster_id;   /* made when the cluster was; 0: not known yet. Different ones are different clusters (H1) */
     node_id_t node;
     node_id_t to;          /* whom the sender means to talk to */
     uint64_t uuid;         /* of the data directory: a changed one is a node that lost its disk (P8) */

@@ -7,6 +7,7 @@
 #define PEER_FIELDS(F) \
     F(HELLO, u.hello.version, U32, UINT32_MAX) \
     F(HELLO, u.hello.cluster_key, U64, UINT64_MAX) \
+    F(HELLO, u.hello.cluster_id, U64, UINT64_MAX) \
     F(HELLO, u.hello.node, U32, UINT32_MAX - 1) \
     F(HELLO, u.hello.to, U32, UINT32_MAX - 1) \
     F(HELLO, u.hello.uuid, U64, UINT64_MAX) \

@@ -61,17 +61,12 @@ static int say(const struct buf *text, int code)
     return code;
 }
 
-/* What must be equal on all nodes of a cluster: its first members, GROUPS, CONSENSUS_TYPE, VIRTUAL_NODES, REPLICATION_FACTOR. */
+/* What must be equal on all nodes of a cluster: GROUPS, CONSENSUS_TYPE and the settings of the ring. Not the members: they change. */
 static uint64_t cluster_key(const struct config *c)
 {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < c->n_members; i++) {
-        sum += hash_bytes(1, slice_str(c->members[i].name));
-    }
-    sum = hash_u64(sum ^ config_number(c, SETTING_GROUPS));
+    uint64_t sum = hash_u64(config_number(c, SETTING_GROUPS));
     sum = hash_u64(sum ^ config_number(c, SETTING_VIRTUAL_NODES));
-    sum = hash_u64(sum ^ config_number(c, SETTING_REPLICATION_FACTOR));
-    return hash_bytes(sum, slice_str(config_text(c, SETTING_CONSENSUS_TYPE)));
+        return hash_bytes(sum, slice_str(config_text(c, SETTING_CONSENSUS_TYPE)));
 }
 
 static uint64_t random_u64(void)

@@ -84,6 +84,7 @@ struct group_snapshot {        /* being made */
     bool making;
     bool all_written;
     uint64_t index, term, offset;
+    uint64_t time_ms;          /* applied_time at index */
     uint64_t next_step_ms;
 };
 
@@ -117,7 +118,8 @@ struct node_group {
     struct consensus_config placement;
 
     /* Log time (milliseconds, never falls). */
-    uint64_t last_time;        /* of the newest entry applied or proposed */
+    uint64_t last_time;        /* of the newest entry applied or proposed: what we propose is not older */
+    uint64_t applied_time;     /* of the entries applied alone: the only time the state machine may see (K12) */
     uint64_t lead_time;        /* log time when we became leader ... */
     uint64_t lead_at_ms;       /* ... and our clock then */
 
@@ -192,6 +194,8 @@ struct node {
 
     struct node_peer peers[NODE_MEMBERS_MAX];
     uint32_t n_peers;          /* without ourselves */
+    uint64_t cluster_id;       /* made by the first leader of group 0; 0: not known yet */
+    struct log_limit link_log;
     uint64_t members_version;  /* index of the meta entry that set the member list last; 0: CLUSTER_NODES */
     struct map links;          /* by link id */
 
@@ -325,7 +329,7 @@ void members_keepalive(struct node *n, struct node_peer *to);
 void members_on_placement(struct node *n, const struct peer_placement *p);
 void members_payload(struct node *n, struct request *r, uint8_t what, const struct node_member *m); /* META_MEMBER_* */
 void members_rebalance(struct node *n, struct node_group *g);   /* leadership to its place on the ring, now */
-enum { META_MEMBER_ADD = 1, META_MEMBER_REMOVE = 2 };
+enum { META_MEMBER_ADD = 1, META_MEMBER_REMOVE = 2, META_CLUSTER_ID = 3 };
 enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3 };
 bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t op, struct buf *reply);
 

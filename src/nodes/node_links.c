@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DIAL_FIRST_MS = 20, DIAL_MS_MAX = 1000, HELLO_MS_MAX = 3000, ORIGIN_GONE_MS = 5000, SILENT_ELECTIONS = 3 };
+enum { DIAL_FIRST_MS = 20, DIAL_MS_MAX = 250, HELLO_MS_MAX = 3000, ORIGIN_GONE_MS = 5000, SILENT_ELECTIONS = 3 };
 
 static bool link_eq(const struct map_node *m, const void *key)
 {
@@ -58,7 +58,10 @@ void links_start(struct node *n)
 
 static void link_close(struct node *n, struct link *l, const char *why)
 {
-    node_log(n, LOG_WARN, "closing link with %s: %s", l->peer ? node_name_of(n, l->peer) : "an unknown peer", why);
+    uint64_t held;
+    if (log_limit_pass(&n->link_log, n->now_ms, &held)) {
+        node_log(n, LOG_WARN, "closing link with %s: %s", l->peer ? node_name_of(n, l->peer) : "an unknown peer", why);
+    }
     effects_add(n->fx, EF_LINK_CLOSE)->link = l->id;
     links_down(n, l->id);
 }
@@ -75,6 +78,7 @@ static void hello_send(struct node *n, struct link *l, uint64_t peer_nonce)
     struct peer_hello *h = &m.u.hello;
     h->version = PEER_WIRE_VERSION;
     h->cluster_key = n->opt.cluster_key;
+    h->cluster_id = n->cluster_id;
     h->node = n->opt.self;
     h->to = l->peer;
     h->uuid = n->opt.node_uuid;
@@ -121,7 +125,10 @@ static const char *hello_invalid(struct node *n, const struct link *l, const str
         return "it speaks another wire version: upgrade the nodes to versions that overlap";
     }
     if (h->cluster_key != n->opt.cluster_key) {
-        return "it belongs to another cluster, or its CLUSTER_NODES, GROUPS or CONSENSUS_TYPE differ: make them equal";
+        return "its GROUPS, CONSENSUS_TYPE or VIRTUAL_NODES differ: make them equal";
+    }
+    if (h->cluster_id != 0 && n->cluster_id != 0 && h->cluster_id != n->cluster_id) {
+        return "it belongs to another cluster: check the addresses in CLUSTER_NODES";
     }
     if (h->node == n->opt.self) {
         return "it has this node's own NODE_ID: give each node its own";
@@ -324,8 +331,12 @@ void links_down(struct node *n, link_id_t id)
         }
     }
     if (p != NULL && p->link == 0 && we_dial(n, p)) {
-        p->dialling = false;
-        p->dial_at_ms = n->now_ms + prng_range(&n->prng, DIAL_FIRST_MS / 2, DIAL_FIRST_MS);
+        if (!l->hello_seen) {
+            links_dial_failed(n, p->member.id); /* it was refused: as if it had not answered */
+        } else {
+            p->dialling = false;
+            p->dial_at_ms = n->now_ms + prng_range(&n->prng, DIAL_FIRST_MS / 2, DIAL_FIRST_MS);
+        }
     }
     free(l);
 }

@@ -65,7 +65,7 @@ static bool caught_up(const struct node_group *g, node_id_t id)
     struct consensus_status st;
     struct consensus_peer_status ps;
     consensus_status(g->consensus, &st);
-    return peer_state(g, id, &ps) && ps.active && ps.match + CAUGHT_UP_ENTRIES >= st.last;
+    return peer_state(g, id, &ps) && ps.active && ps.match > 0 && ps.match + CAUGHT_UP_ENTRIES >= st.last;
 }
 
 static bool group_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who)
@@ -167,12 +167,27 @@ static void lead_where_placed(struct node *n, struct node_group *g)
     }
 }
 
+/* The first leader of group 0 gives the cluster its identity: from then on nodes of other clusters are refused (H1). */
+static void name_cluster(struct node *n, struct node_group *g)
+{
+    uint64_t index;
+    struct buf op = {0};
+    buf_put_u8(&op, SERVICE_META);
+    buf_put_u8(&op, META_CLUSTER_ID);
+    buf_put_u64(&op, prng_u64(&n->prng) | 1);
+    group_propose(n, g, buf_slice(&op), &index);
+    buf_fini(&op);
+}
+
 void members_duty(struct node *n, struct node_group *g)
 {
     if (g->role != ROLE_LEADER || !g->ready || n->now_ms < g->members_retry_ms) {
         return;
     }
     g->members_retry_ms = n->now_ms + DUTY_EVERY_MS;
+    if (g->id == 0 && n->cluster_id == 0) {
+        name_cluster(n, g);
+    }
     if (!config_is(consensus_config_now(g->consensus), &g->placement)) {
         members_step(n, g, &g->placement);
     } else {
@@ -303,6 +318,7 @@ bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t
 
 void members_snapshot(const struct node *n, struct buf *out)
 {
+    buf_put_u64(out, n->cluster_id);
     buf_put_u64(out, n->members_version);
     buf_put_u32(out, n->opt.n_members);
     for (uint32_t i = 0; i < n->opt.n_members; i++) {
@@ -338,7 +354,7 @@ static void members_changed(struct node *n)
 
 bool members_restore(struct node *n, struct reader *r)
 {
-    uint64_t version = reader_u64(r);
+    uint64_t cluster_id = reader_u64(r), version = reader_u64(r);
     uint32_t count = reader_u32(r);
     if (!r->ok || count == 0 || count > NODE_MEMBERS_MAX) {
         return false;
@@ -348,6 +364,9 @@ bool members_restore(struct node *n, struct reader *r)
     bool ok = true;
     for (uint32_t i = 0; i < count && ok; i++) {
         ok = member_decode(r, &list[i]);
+    }
+    if (ok && n->cluster_id == 0) {
+        n->cluster_id = cluster_id;
     }
     if (ok && version > n->members_version) {
         n->members_version = version;
@@ -368,10 +387,26 @@ static void members_broadcast(struct node *n)
     }
 }
 
+/* The first one in the log counts. */
+static void apply_cluster_id(struct node *n, const struct node_group *g, struct reader *r)
+{
+    uint64_t id = reader_u64(r);
+    if (reader_done(r) && g->id == 0 && n->cluster_id == 0) {
+        n->cluster_id = id;
+        if (group_leads(g)) {
+            members_broadcast(n);
+        }
+    }
+}
+
 void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op)
 {
     struct reader r = reader_of(op);
     uint8_t what = reader_u8(&r);
+    if (what == META_CLUSTER_ID) {
+        apply_cluster_id(n, g, &r);
+        return;
+    }
     struct request_id req = {.origin = reader_u64(&r), .seq = reader_u64(&r)};
     struct node_member m;
     struct buf reply = {0};
@@ -404,7 +439,7 @@ void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t
 
 void members_announce(struct node *n, struct node_peer *to)
 {
-    if (n->members_version == 0) {
+    if (n->members_version == 0 && n->cluster_id == 0) {
         return;
     }
     struct buf op = {0};
