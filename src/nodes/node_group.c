@@ -231,10 +231,11 @@ static void apply_normal(struct node *n, struct node_group *g, const struct entr
         metrics_refused(&n->metrics, REFUSED_ENTRY);
         return;
     }
+    g->applied_time = time > g->applied_time ? time : g->applied_time;
     g->last_time = time > g->last_time ? time : g->last_time;
     slice_t op = slice_of(r.p, reader_left(&r));
     if (service == SERVICE_LOCKS) {
-        lock_sm_apply(g->locks, e->index, e->term, g->last_time, op, &n->lock_out);
+        lock_sm_apply(g->locks, e->index, e->term, g->applied_time, op, &n->lock_out);
     } else if (service == SERVICE_META) {
         members_apply(n, g, e->index, op);
     } else {

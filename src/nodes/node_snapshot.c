@@ -20,7 +20,7 @@ static void head_encode(const struct node *n, const struct node_group *g, struct
 {
     struct buf h = {0}, config = {0};
     buf_put_u32(&h, SNAPSHOT_VERSION);
-    buf_put_u64(&h, g->last_time);
+    buf_put_u64(&h, g->snap.time_ms);
     consensus_config_encode(consensus_config_applied(g->consensus), &config);
     buf_put_bytes(&h, buf_slice(&config));
     struct buf members = {0};
@@ -48,7 +48,8 @@ void snapshot_maybe_begin(struct node *n, struct node_group *g)
         return;
     }
     g->bytes_since_snapshot = 0;
-    g->snap = (struct group_snapshot){.making = true, .index = g->applied, .term = g->applied_term, .next_step_ms = n->now_ms};
+    g->snap = (struct group_snapshot){.making = true, .index = g->applied, .term = g->applied_term, .time_ms = g->applied_time,
+                                      .next_step_ms = n->now_ms};
     lock_sm_snapshot_begin(g->locks);
 }
 
@@ -236,6 +237,7 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     in->locks = NULL;
     g->applied = in->index;
     g->applied_term = in->term;
+    g->applied_time = in->time_ms;
     g->last_time = in->time_ms > g->last_time ? in->time_ms : g->last_time;
     g->snapshot_index = in->index;
     g->bytes_since_snapshot = 0;
@@ -262,7 +264,7 @@ bool snapshot_restore_end(struct node *n, struct node_group *g)
     bool ok = g->install.head_done && lock_sm_restore_end(g->locks);
     if (ok) {
         g->recover.config = g->install.config;
-        g->last_time = g->install.time_ms;
+        g->applied_time = g->last_time = g->install.time_ms;
     }
     install_reset(g);
     return ok;
