@@ -165,7 +165,11 @@ class Cluster:
                         'NODE_PORT': str(free_port()), **(env or {}), **((per_node or {}).get(name, {}))}
             self.nodes.append(Node(name, self.base, settings, wrapper=options.get('wrapper', ())))
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException as error:
+                self.__exit__(type(error))
+                raise
 
     def __enter__(self):
         return self

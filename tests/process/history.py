@@ -56,7 +56,8 @@ class Load:
                 if client is None:
                     client = self.nodes[node % len(self.nodes)].client(timeout=8)
                 turn += 1
-                self._operate(client, number, self.names[(number + turn) % len(self.names)], f'w{number}.{turn}')
+                through = self.nodes[node % len(self.nodes)].name
+                self._operate(client, number, self.names[(number + turn) % len(self.names)], f'w{number}.{turn}@{through}')
             except (OSError, socket.timeout):
                 if client:
                     client.close()
@@ -81,6 +82,8 @@ class Load:
                 self.unknown += 1
             raise
         returned = time.monotonic()
+        if (reply['resource'], reply['owner']) != (name, owner):
+            self._surprise(f'{owner} asked for {name} and was answered {reply}')
         time.sleep(self.hold)
         release_called = time.monotonic()
         outcome, ended = 'unknown', None
@@ -94,12 +97,14 @@ class Load:
         return None
 
     def _release(self, client, name, lock_id):
+        retried = ''
         while True:
             try:
                 return client.cmd('LOCK.RELEASE', name, lock_id)
             except RespError as error:
                 if error.word not in RETRY_WORDS:
-                    return error.word
+                    return error.text + retried
+                retried = f' after {error.word}'
                 time.sleep(0.02)
 
     def _on_refusal(self, error):
@@ -133,8 +138,10 @@ def check(grants):
         problems += check_resource(name, sorted(those, key=lambda g: g.token))
     for grant in grants:
         inside = grant.release_returned is not None and grant.release_returned < grant.called + grant.ttl
-        if grant.release not in (1, 'unknown', 'UNCERTAIN') and inside:
-            problems.append(f'{grant.resource}: acknowledged token {grant.token} was lost inside its TTL: release said {grant.release}')
+        if grant.release not in (1, 'unknown') and not str(grant.release).startswith('UNCERTAIN') and inside:
+            problems.append(f'{grant.resource}: acknowledged token {grant.token} of {grant.owner} was lost inside its TTL: asked after '
+                            f'{grant.release_called - grant.called:.3f} s, answered after {grant.release_returned - grant.called:.3f} s: '
+                            f'{grant.release}')
     return problems
 
 
@@ -152,6 +159,8 @@ def check_resource(name, those):
     holds = sorted((g.returned, min(g.release_called, g.called + g.ttl), g) for g in those)
     end, holder = None, None
     for begins, ends, grant in holds:
+        if ends <= begins:
+            continue  # its reply came when its time may have been over: it surely held for no instant
         if end is not None and begins < end:
             problems.append(f'{name}: {holder.owner} (token {holder.token}) and {grant.owner} (token {grant.token}) hold at once')
         if end is None or ends > end:

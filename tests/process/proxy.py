@@ -174,7 +174,11 @@ class ProxiedCluster(Cluster):
         self.proxy = Proxy(names)
         super().__init__(count, env=env, start=False, listed=lambda name, _: f'{name}@127.0.0.1:{self.proxy.ports[name]}')
         self.proxy.start(self)
-        self.start()
+        try:
+            self.start()
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
 
     def __exit__(self, kind, *rest):
         super().__exit__(kind, *rest)

@@ -11,6 +11,10 @@ def test_checker_accepts_a_clean_history():
     assert check([grant(1, 0, 1, 20, release='STALE'), grant(2, 3, 4.5, 5)]) == [], 'a hold ends at its TTL'
 
 
+def test_checker_believes_no_hold_whose_reply_came_too_late():
+    assert check([grant(1, 0, 5, 6), grant(2, 1, 4.5, 5.5, 'b')]) == []
+
+
 def test_checker_catches_two_holders():
     assert 'hold at once' in check([grant(1, 0, 1, 3), grant(2, 0.5, 2, 4, 'b')])[0]
 

@@ -85,7 +85,8 @@ def test_a_rolling_restart_fails_no_operation():
         with Load(cluster.nodes) as load:
             goes_on(load, 'the start')
             for node in list(cluster.nodes):
-                assert node.terminate() == 0
+                code = node.terminate()
+                assert code == 0, f'{node.name} ended with {code}'
                 node.start()
                 cluster.wait_ready([node])
                 goes_on(load, f'the restart of {node.name}')
