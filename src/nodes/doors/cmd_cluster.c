@@ -115,12 +115,12 @@ void cluster_groups(struct node *n, struct buf *b)
     }
 }
 
-void cmd_cluster_nodes(struct call *c)
+void handle_cluster_nodes(struct call *c)
 {
     cluster_nodes(c->n, c->reply);
 }
 
-void cmd_cluster_groups(struct call *c)
+void handle_cluster_groups(struct call *c)
 {
     cluster_groups(c->n, c->reply);
 }
@@ -141,7 +141,7 @@ static void members_call(struct call *c, struct request *r, uint8_t what, const 
     call_submit(c, r);
 }
 
-void cmd_cluster_add(struct call *c)
+void handle_cluster_add(struct call *c)
 {
     struct config_member given;
     struct buf why = {0};
@@ -164,7 +164,7 @@ void cmd_cluster_add(struct call *c)
     members_call(c, r, META_MEMBER_ADD, &m);
 }
 
-void cmd_cluster_remove(struct call *c)
+void handle_cluster_remove(struct call *c)
 {
     const struct node_member *m = member_by_name(c->n, c->argv[1]);
     if (m == NULL) {
@@ -189,7 +189,7 @@ static void transfer(struct call *c, uint32_t group, node_id_t to)
     call_submit(c, r);
 }
 
-void cmd_cluster_transfer(struct call *c)
+void handle_cluster_transfer(struct call *c)
 {
     uint64_t group;
     const struct node_member *m = member_by_name(c->n, c->argv[2]);
@@ -204,7 +204,7 @@ void cmd_cluster_transfer(struct call *c)
 }
 
 /* Asks, group by group, for the leadership to go to its place on the ring; the answer says how many had to. */
-void cmd_cluster_rebalance(struct call *c)
+void handle_cluster_rebalance(struct call *c)
 {
     uint64_t moved = 0;
     for (uint32_t i = 0; i < c->n->opt.groups; i++) {
@@ -217,7 +217,7 @@ void cmd_cluster_rebalance(struct call *c)
     resp_u64(c->reply, moved);
 }
 
-void cmd_cluster(struct call *c)
+void handle_cluster(struct call *c)
 {
     if (slice_ieq(c->argv[1], "INFO")) {
         resp_verbatim(c->reply, "txt", SLICE_LIT("cluster_enabled:0\r\ncluster_state:ok\r\n"));

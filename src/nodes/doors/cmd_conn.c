@@ -30,7 +30,7 @@ static bool authenticate(struct call *c, slice_t user, slice_t password)
     return true;
 }
 
-void cmd_auth(struct call *c)
+void handle_auth(struct call *c)
 {
     if (c->argc > 3) {
         call_error(c, "ERR", "syntax error");
@@ -47,7 +47,7 @@ void cmd_auth(struct call *c)
     }
 }
 
-void cmd_ping(struct call *c)
+void handle_ping(struct call *c)
 {
     if (c->argc > 2) {
         call_error(c, "ERR", "wrong number of arguments for 'ping' command");
@@ -58,18 +58,18 @@ void cmd_ping(struct call *c)
     }
 }
 
-void cmd_echo(struct call *c)
+void handle_echo(struct call *c)
 {
     resp_bulk(c->reply, c->argv[1]);
 }
 
-void cmd_quit(struct call *c)
+void handle_quit(struct call *c)
 {
     resp_simple(c->reply, "OK");
     conn_close(c->n, c->conn);
 }
 
-void cmd_reset(struct call *c)
+void handle_reset(struct call *c)
 {
     watch_drop_all(c->n, c->conn);
     c->conn->proto = 2;
@@ -78,7 +78,7 @@ void cmd_reset(struct call *c)
     resp_simple(c->reply, "RESET");
 }
 
-void cmd_select(struct call *c)
+void handle_select(struct call *c)
 {
     if (slice_eq(c->argv[1], SLICE_LIT("0"))) {
         resp_simple(c->reply, "OK");
@@ -127,7 +127,7 @@ static void hello_reply(struct call *c)
     resp_array(c->reply, 0);
 }
 
-void cmd_hello(struct call *c)
+void handle_hello(struct call *c)
 {
     int proto = c->conn->proto;
     uint32_t i = 1;
@@ -256,7 +256,7 @@ static void client_tracking_info(struct call *c)
     resp_array(c->reply, 0);
 }
 
-void cmd_client(struct call *c)
+void handle_client(struct call *c)
 {
     slice_t sub = c->argv[1];
     if (slice_ieq(sub, "ID") && c->argc == 2) {

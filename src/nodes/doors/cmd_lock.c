@@ -163,7 +163,7 @@ static void acquire(struct call *c, const slice_t *names, uint32_t count, enum l
     submit(c, r, &op);
 }
 
-void cmd_lock_acquire(struct call *c)
+void handle_lock_acquire(struct call *c)
 {
     enum lock_mode mode;
     if (arg_name(c, c->argv[1], "the resource", LIMIT_KEY_BYTES) && arg_mode(c, c->argv[2], &mode)) {
@@ -171,7 +171,7 @@ void cmd_lock_acquire(struct call *c)
     }
 }
 
-void cmd_lock_acquireall(struct call *c)
+void handle_lock_acquireall(struct call *c)
 {
     enum lock_mode mode;
     uint64_t count;
@@ -252,22 +252,22 @@ static void change_held(struct call *c, enum lock_op_kind kind, uint32_t options
     submit(c, r, &op);
 }
 
-void cmd_lock_release(struct call *c)
+void handle_lock_release(struct call *c)
 {
     change_held(c, LOCK_OP_RELEASE, 3);
 }
 
-void cmd_lock_renew(struct call *c)
+void handle_lock_renew(struct call *c)
 {
     change_held(c, LOCK_OP_RENEW, 3);
 }
 
-void cmd_lock_convert(struct call *c)
+void handle_lock_convert(struct call *c)
 {
     change_held(c, LOCK_OP_CONVERT, 4);
 }
 
-void cmd_lock_force(struct call *c)
+void handle_lock_force(struct call *c)
 {
     change_held(c, LOCK_OP_FORCE, 2);
     if (c->later) {
@@ -277,7 +277,7 @@ void cmd_lock_force(struct call *c)
     }
 }
 
-void cmd_session_create(struct call *c)
+void handle_session_create(struct call *c)
 {
     struct lock_op op = {.kind = LOCK_OP_SESSION_CREATE};
     for (uint32_t i = 1; i < c->argc; i += 2) {
@@ -310,12 +310,12 @@ static void session_op(struct call *c, enum lock_op_kind kind)
     }
 }
 
-void cmd_session_keepalive(struct call *c)
+void handle_session_keepalive(struct call *c)
 {
     session_op(c, LOCK_OP_SESSION_KEEPALIVE);
 }
 
-void cmd_session_end(struct call *c)
+void handle_session_end(struct call *c)
 {
     session_op(c, LOCK_OP_SESSION_END);
 }

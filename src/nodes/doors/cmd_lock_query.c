@@ -11,7 +11,7 @@ static void ask(struct call *c, uint32_t group, const struct lock_query *q)
     call_submit(c, r);
 }
 
-void cmd_lock_check(struct call *c)
+void handle_lock_check(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_CHECK, .resource = c->argv[1]};
     if (arg_name(c, c->argv[1], "the resource", LIMIT_KEY_BYTES) && arg_u64(c, c->argv[2], "the token", 0, UINT64_MAX, &q.token)) {
@@ -19,7 +19,7 @@ void cmd_lock_check(struct call *c)
     }
 }
 
-void cmd_lock_info(struct call *c)
+void handle_lock_info(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_INFO, .resource = c->argv[1]};
     if (arg_name(c, c->argv[1], "the resource", LIMIT_KEY_BYTES)) {
@@ -28,7 +28,7 @@ void cmd_lock_info(struct call *c)
 }
 
 /* The cursor carries the group in its lowest bits, so that a listing walks one group after the other. */
-void cmd_lock_list(struct call *c)
+void handle_lock_list(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_LIST, .count = 100};
     uint64_t group = 0, v = 0;
@@ -60,7 +60,7 @@ void cmd_lock_list(struct call *c)
     ask(c, (uint32_t)group, &q);
 }
 
-void cmd_lock_waitgraph(struct call *c)
+void handle_lock_waitgraph(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_WAITGRAPH};
     uint64_t group = 0;
@@ -79,13 +79,13 @@ void cmd_lock_waitgraph(struct call *c)
     ask(c, (uint32_t)group, &q);
 }
 
-void cmd_session_list(struct call *c)
+void handle_session_list(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_SESSIONS, .count = 10000};
     ask(c, 0, &q);
 }
 
-void cmd_lock_watch(struct call *c)
+void handle_lock_watch(struct call *c)
 {
     if (!arg_name(c, c->argv[1], "the resource", LIMIT_KEY_BYTES)) {
         return;
@@ -101,7 +101,7 @@ void cmd_lock_watch(struct call *c)
     }
 }
 
-void cmd_lock_unwatch(struct call *c)
+void handle_lock_unwatch(struct call *c)
 {
     resp_int(c->reply, watch_remove(c->n, c->conn, c->argv[1]));
 }

@@ -80,7 +80,7 @@ static void info_locks(struct node *n, struct buf *b)
                (unsigned long long)sum.expirations);
 }
 
-void cmd_info(struct call *c)
+void handle_info(struct call *c)
 {
     struct buf b = {0};
     static const struct {
@@ -179,7 +179,7 @@ static void config_set(struct call *c)
     }
 }
 
-void cmd_config(struct call *c)
+void handle_config(struct call *c)
 {
     if (slice_ieq(c->argv[1], "GET") && c->argc > 2) {
         config_get(c);
@@ -192,12 +192,12 @@ void cmd_config(struct call *c)
     }
 }
 
-void cmd_dbsize(struct call *c)
+void handle_dbsize(struct call *c)
 {
     resp_int(c->reply, 0);
 }
 
-void cmd_time(struct call *c)
+void handle_time(struct call *c)
 {
     char s[24], us[24];
     snprintf(s, sizeof s, "%llu", (unsigned long long)c->n->wall_ms / 1000);
@@ -207,7 +207,7 @@ void cmd_time(struct call *c)
     resp_bulk_str(c->reply, us);
 }
 
-void cmd_role(struct call *c)
+void handle_role(struct call *c)
 {
     resp_array(c->reply, 3);
     resp_bulk_str(c->reply, "master");
@@ -216,13 +216,13 @@ void cmd_role(struct call *c)
 }
 
 /* What was acknowledged is on a majority: the others of that majority are the replicas that hold it. */
-void cmd_wait(struct call *c)
+void handle_wait(struct call *c)
 {
     uint32_t rf = c->n->opt.replication_factor < c->n->opt.n_members ? c->n->opt.replication_factor : c->n->opt.n_members;
     resp_int(c->reply, rf / 2);
 }
 
-void cmd_slowlog(struct call *c)
+void handle_slowlog(struct call *c)
 {
     if (slice_ieq(c->argv[1], "GET")) {
         resp_array(c->reply, 0);
@@ -233,7 +233,7 @@ void cmd_slowlog(struct call *c)
     }
 }
 
-void cmd_latency(struct call *c)
+void handle_latency(struct call *c)
 {
     if (slice_ieq(c->argv[1], "RESET")) {
         resp_int(c->reply, 0);
@@ -242,7 +242,7 @@ void cmd_latency(struct call *c)
     }
 }
 
-void cmd_memory(struct call *c)
+void handle_memory(struct call *c)
 {
     if (slice_ieq(c->argv[1], "USAGE")) {
         resp_null(c->reply);
@@ -253,12 +253,12 @@ void cmd_memory(struct call *c)
     }
 }
 
-void cmd_module(struct call *c)
+void handle_module(struct call *c)
 {
     resp_array(c->reply, 0);
 }
 
-void cmd_shutdown(struct call *c)
+void handle_shutdown(struct call *c)
 {
     node_shutdown(c->n);
     resp_simple(c->reply, "OK");

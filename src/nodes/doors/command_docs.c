@@ -192,7 +192,7 @@ static void command_getkeys(struct call *c)
     }
 }
 
-void cmd_command(struct call *c)
+void handle_command(struct call *c)
 {
     if (c->argc == 1) {
         command_info(c, 1);
