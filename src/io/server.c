@@ -267,9 +267,9 @@ static void announce(struct server *sv)
                  (unsigned long long)sv->recovered.torn_bytes);
         shell_log(sv->shell, LOG_WARN, text);
     }
-    if (sv->config.warnings.len > 0) {
-        buf_put_u8(&sv->config.warnings, 0);
-        shell_log(sv->shell, LOG_WARN, (const char *)sv->config.warnings.ptr);
+    buf_put_u8(&sv->config.warnings, 0);
+    for (char *line = strtok((char *)sv->config.warnings.ptr, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        shell_log(sv->shell, LOG_WARN, line);
     }
 }
 
