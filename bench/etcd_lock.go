@@ -60,7 +60,7 @@ func ownCPU() int64 {
 
 // A time without a grant longer than gapUs is kept, in unix microseconds.
 func (r *run) noteGrant(now time.Time) {
-	if r.gapUs == 0 {
+	if r.gapUs == 0 || atomic.LoadInt64(&r.stop) == 1 {
 		return
 	}
 	us := now.UnixNano() / 1000
@@ -154,6 +154,7 @@ func main() {
 	atomic.StoreInt64(&r.measuring, 0)
 	elapsed := time.Since(started).Seconds()
 	client1, servers1 := meters()
+	r.noteGrant(time.Now()) // a gap that never closed is seen too
 	atomic.StoreInt64(&r.stop, 1)
 	group.Wait()
 	var acquire, release []uint32

@@ -137,7 +137,8 @@ sx_start_node() {
     sx_pid[$1]=$pid
 }
 
-sx_wait_ready() { wait_until 30 "node n$1 (see $work/n$1.log)" curl -sf -o /dev/null --max-time 1 "http://127.0.0.1:${sx_http[$1]}/readyz"; }
+# A node is ready when it answers and every group has a leader.
+sx_wait_ready() { wait_until 30 "node n$1 (see $work/n$1.log)" "$bin" status --timeout 2s --nodes "127.0.0.1:${sx_resp[$1]}"; }
 
 sx_start() {
     local n

@@ -150,7 +150,8 @@ static void next_pair(struct load *l, uint32_t number, uint64_t now_us)
     }
 }
 
-static void note_grant(struct load *l, uint64_t now_us)
+/* At each grant, and at the end of the measured time, so that a gap that never closed is seen too. */
+static void note_gap(struct load *l, uint64_t now_us)
 {
     struct bench_result *r = l->res;
     if (l->plan->gaps_us > 0 && l->last_grant_us > 0 && now_us - l->last_grant_us > l->plan->gaps_us && r->n_gaps < BENCH_GAPS_MAX) {
@@ -162,7 +163,9 @@ static void note_grant(struct load *l, uint64_t now_us)
 static void on_granted(struct load *l, uint32_t number, slice_t id, uint64_t now_us)
 {
     struct lane *lane = &l->lanes[number];
-    note_grant(l, now_us);
+    if (!l->draining) {
+        note_gap(l, now_us);
+    }
     if (l->measuring) {
         hist_record(&l->res->acquire, now_us - lane->begun_us);
         l->res->acquired++;
@@ -437,6 +440,7 @@ static void change_phase(struct load *l, uint64_t now_us)
         l->measuring = false;
         l->draining = true;
         read_meters(l, true);
+        note_gap(l, now_us);
         uint64_t due = l->plan->rate > 0 ? (l->end_us - l->start_us) * l->plan->rate / 1000000 : 0;
         l->res->unsent = due > l->scheduled ? due - l->scheduled : 0;
     }

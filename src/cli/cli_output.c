@@ -147,6 +147,10 @@ static void value_text(struct reader *r, struct buf *out)
         buf_append_str(out, "-");
         break;
     default:
+        if (v.count == 0) {
+            buf_append_str(out, "-");
+            break;
+        }
         resp_to_json(out, slice_of(start, (size_t)(r->p - start)), OUTPUT_ID_KEYS);
         break;
     }
