@@ -29,6 +29,9 @@ enum {
     LIMIT_HTTP_BODY_BYTES = 1024 * 1024,           /* a value and its JSON */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,              /* whole header block: a slow drip ends (slowloris) */
     LIMIT_HTTP_BODY_MS = 30 * 1000,                /* whole body */
+    LIMIT_HTTP_BODY_GRACE_MS = 5 * 1000,           /* after it a body must have come at ... */
+    LIMIT_HTTP_BODY_RATE = 1024,                   /* ... so many bytes a second, the whole time over */
+    LIMIT_HTTP_IDLE_MS = 75 * 1000,                /* a connection without a request, as nginx */
     LIMIT_HTTP_PIPELINE = 32,                      /* unanswered requests per connection; then reading stops */
     LIMIT_JSON_DEPTH = 16,                         /* our own requests need 4 */
 

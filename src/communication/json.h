@@ -1,0 +1,42 @@
+/* JSON bodies in and JSON text out (RFC 8259). Pure.
+ *
+ * Reading is jansson's, behind a check of depth and size that needs no recursion (I31). A body is one object; its fields are asked
+ * for by name, and every refusal names the field and what it takes. */
+#ifndef SYN_COMMUNICATION_JSON_H
+#define SYN_COMMUNICATION_JSON_H
+
+#include "utils/buf.h"
+#include "utils/slice.h"
+
+struct json_t;
+
+struct json_in {
+    struct json_t *root; /* owned */
+    char why[256];       /* after a false answer: what was wrong, for the client */
+};
+
+/* True: the text is one object, without duplicate names, at most LIMIT_JSON_DEPTH deep. Call json_end in either case. */
+bool json_begin(struct json_in *in, slice_t text);
+void json_end(struct json_in *in);
+/* False: there is a field that `names` (NULL-terminated) does not list. */
+bool json_only(struct json_in *in, const char *const *names);
+bool json_has(const struct json_in *in, const char *name);
+
+/* Absent fields leave *out alone and answer true unless `need`. Slices point into the document. */
+bool json_text(struct json_in *in, const char *name, bool need, size_t bytes_max, slice_t *out);
+/* A number in milliseconds under <name>_ms, or in seconds (fractions allowed) under <name>; min and max in milliseconds. */
+bool json_duration(struct json_in *in, const char *name, uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms);
+/* The same for fields whose names do not follow that pattern: `seconds` or `ms` may be NULL. */
+bool json_duration_named(struct json_in *in, const char *seconds, const char *ms, uint64_t min_ms, uint64_t max_ms, uint64_t *out_ms);
+/* A 64-bit number as a string of digits or as a number. */
+bool json_id(struct json_in *in, const char *name, bool need, uint64_t *out);
+
+/* Writing. A string that is not UTF-8 (or holds NUL) becomes {"encoding":"base64","data":"..."}. */
+void json_put_string(struct buf *out, slice_t s);
+void json_put_str(struct buf *out, const char *s);
+void json_put_u64_string(struct buf *out, uint64_t v); /* "123": 64-bit ids exceed what JSON readers keep exact */
+void json_put_base64(struct buf *out, slice_t s);      /* without quotes */
+/* {"a":1,"b":..}: json_key writes the comma when one is due, the quoted name and the colon. */
+void json_key(struct buf *out, const char *name);
+
+#endif
