@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+enum { ERROR_FIRST_BYTES = 256 };
+
 static void put_digits(struct buf *out, uint64_t v)
 {
     uint8_t tmp[20];
@@ -48,13 +50,13 @@ void resp_error(struct buf *out, const char *word, const char *fmt, ...)
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf((char *)buf_reserve(out, ERROR_FIRST_BYTES), ERROR_FIRST_BYTES, fmt, ap);
     va_end(ap);
-    if (n > 0) {
+    if (n >= ERROR_FIRST_BYTES) {
         vsnprintf((char *)buf_reserve(out, (size_t)n + 1), (size_t)n + 1, fmt, again);
-        out->len += (size_t)n;
     }
     va_end(again);
+    out->len += n > 0 ? (size_t)n : 0;
     for (size_t i = from; i < out->len; i++) {
         if (out->ptr[i] == '\r' || out->ptr[i] == '\n') {
             out->ptr[i] = ' ';
