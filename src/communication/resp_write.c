@@ -1,6 +1,8 @@
 /* Writing RESP3; see resp.h. Small integers, the common case on the lock path, are formatted without printf. */
 #include "communication/resp.h"
 
+#include "utils/assert.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,6 +45,7 @@ void resp_simple(struct buf *out, const char *s)
 
 void resp_error(struct buf *out, const char *word, const char *fmt, ...)
 {
+    syn_assert(word != NULL && fmt != NULL);
     buf_put_u8(out, '-');
     buf_append_str(out, word);
     buf_put_u8(out, ' ');
