@@ -32,7 +32,8 @@ static const char *const HEADER_NAMES[HEADER_COUNT] = {
 };
 
 /* Chunk sizes, extensions and trailers, beside what they carry: the least chunk carries one byte in six. */
-enum { CHUNK_OVERHEAD_BYTES = 16 * 1024, CHUNK_OVERHEAD_FACTOR = 6, CHUNK_STEP_BYTES = 4096, EMPTY_LINE_BYTES_MAX = 4 };
+enum { CHUNK_OVERHEAD_BYTES = 16 * 1024, CHUNK_OVERHEAD_FACTOR = 6, CHUNK_STEP_BYTES = 4096, EMPTY_LINE_BYTES_MAX = 4,
+       BODY_KEPT_BYTES = 64 * 1024 /* between requests: ten thousand connections must not keep ten thousand large bodies */ };
 
 struct header {
     uint32_t count;
@@ -258,6 +259,9 @@ static void begin(struct http_parser *p)
     p->begun_ms = p->now_ms;
     buf_clear(&p->target);
     buf_clear(&p->name);
+    if (p->body.cap > BODY_KEPT_BYTES) {
+        buf_fini(&p->body);
+    }
     buf_clear(&p->body);
     for (int i = 0; i < HEADER_COUNT; i++) {
         p->headers[i].count = 0;

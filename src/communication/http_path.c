@@ -114,8 +114,10 @@ static slice_t without_authority(slice_t t)
     if (t.len <= n || !slice_ieq(slice_of(t.ptr, n), scheme)) {
         return t;
     }
-    const uint8_t *slash = memchr(t.ptr + n, '/', t.len - n);
-    return slash != NULL ? slice_of(slash, t.len - (size_t)(slash - t.ptr)) : SLICE_LIT("/");
+    while (n < t.len && t.ptr[n] != '/' && t.ptr[n] != '?') {
+        n++;
+    }
+    return n < t.len ? slice_of(t.ptr + n, t.len - n) : SLICE_LIT("/");
 }
 
 const char *http_target(slice_t target, struct buf *text, struct http_request *r)

@@ -63,7 +63,10 @@ void http_response(struct buf *out, int status, const char *content_type, slice_
     if (content_type != NULL) {
         buf_printf(out, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", content_type);
     }
-    buf_printf(out, "Content-Length: %zu\r\nCache-Control: no-store\r\n", body.len);
+    if (status != 204) { /* RFC 9110 section 8.6 */
+        buf_printf(out, "Content-Length: %zu\r\n", body.len);
+    }
+    buf_append_str(out, "Cache-Control: no-store\r\n");
     if (!keep_alive) {
         buf_append_str(out, "Connection: close\r\n");
     }

@@ -8,12 +8,19 @@ _Static_assert(PEER_MAC_BYTES == crypto_auth_hmacsha256_BYTES, "the mac is an HM
 void peer_mac(slice_t secret, const struct peer_hello *h, uint64_t receiver_nonce, uint8_t out[PEER_MAC_BYTES])
 {
     struct buf b = {0};
+    buf_append_str(&b, "synaxis hello");
+    buf_put_u32(&b, h->version);
     buf_put_u64(&b, h->cluster_key);
+    buf_put_u64(&b, h->cluster_id);
     buf_put_u32(&b, h->node);
     buf_put_u32(&b, h->to);
     buf_put_u64(&b, h->uuid);
     buf_put_u64(&b, h->incarnation);
     buf_put_u8(&b, h->fresh);
+    buf_put_bytes(&b, h->name);
+    buf_put_bytes(&b, h->client_host);
+    buf_put_u32(&b, h->resp_port);
+    buf_put_u32(&b, h->http_port);
     buf_put_u64(&b, h->nonce);
     buf_put_u64(&b, receiver_nonce);
     crypto_auth_hmacsha256_state st;

@@ -4,6 +4,7 @@
  * held against the bytes that are there before it is believed (I34-I37). A message is an array of exactly its fields. */
 #include "communication/peer_codec.h"
 
+#include "communication/peer_auth.h"
 #include "communication/peer_fields.h"
 #include "utils/assert.h"
 #include "utils/crc32c.h"
@@ -243,12 +244,34 @@ void frame_read(struct frame_reader *r, slice_t body)
     take_array(r, body.len, &r->left);
 }
 
+/* Names and hosts go into replies, pages and logs: one word of visible ASCII each. */
+static bool is_visible(slice_t s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char *hello_invalid(const struct peer_hello *h)
+{
+    if (h->node == 0 || h->name.len == 0) {
+        return "a HELLO without node or name";
+    }
+    if (h->mac.len != 0 && h->mac.len != PEER_MAC_BYTES) {
+        return "a HELLO with half a mac";
+    }
+    return is_visible(h->name) && is_visible(h->client_host) ? NULL : "a HELLO whose name or host is not visible ASCII";
+}
+
 /* What a decoded message must satisfy beyond the ranges of its fields. */
 static const char *message_invalid(const struct peer_msg *m)
 {
     switch (m->kind) {
     case PEER_CONSENSUS: return consensus_msg_invalid(&m->u.consensus);
-    case PEER_HELLO: return m->u.hello.node == 0 || m->u.hello.name.len == 0 ? "a HELLO without node or name" : NULL;
+    case PEER_HELLO: return hello_invalid(&m->u.hello);
     case PEER_FORWARD: return m->u.forward.kind == 0 || m->u.forward.payload.len == 0 ? "an empty forward" : NULL;
     case PEER_PROBE:
         return m->u.probe.initiator_owner.len == 0 || m->u.probe.target_owner.len == 0 ? "a probe without owners" : NULL;

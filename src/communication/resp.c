@@ -52,7 +52,7 @@ static void argv_push(struct resp_parser *p, slice_t arg)
 
 enum line { LINE_OK, LINE_MORE, LINE_BAD };
 
-/* The digits between at and CRLF. Strict: no sign, no blanks, no leading zeros (I4); -1 and below are told by *negative. */
+/* The digits between at and CRLF. Strict: no '+', no blanks, no leading zeros, no -0 (I4); -1 and below are told by *negative. */
 static enum line read_length(slice_t in, size_t *at, uint64_t max, uint64_t *out, bool *negative)
 {
     size_t i = *at, digits = 0;
@@ -70,7 +70,7 @@ static enum line read_length(slice_t in, size_t *at, uint64_t max, uint64_t *out
     if (i == in.len) {
         return LINE_MORE;
     }
-    if (digits == 0 || in.ptr[i] != '\r' || (digits > 1 && in.ptr[first] == '0')) {
+    if (digits == 0 || in.ptr[i] != '\r' || (in.ptr[first] == '0' && (digits > 1 || *negative))) {
         return LINE_BAD;
     }
     if (i + 1 == in.len) {
@@ -91,9 +91,9 @@ static enum resp_status bad(struct resp_parser *p, const char **reason, const ch
     return RESP_BAD;
 }
 
-static const char *expected_dollar(struct resp_parser *p, uint8_t got)
+static const char *expected(struct resp_parser *p, char want, uint8_t got)
 {
-    snprintf(p->text, sizeof p->text, "expected '$', got '%c'", got >= ' ' && got < 127 ? got : '?');
+    snprintf(p->text, sizeof p->text, "expected '%c', got '%c'", want, got >= ' ' && got < 127 ? got : '?');
     return p->text;
 }
 
@@ -124,7 +124,7 @@ static enum resp_status parse_bulk(struct resp_parser *p, slice_t in, const char
         return RESP_MORE;
     }
     if (in.ptr[at] != '$') {
-        return bad(p, reason, expected_dollar(p, in.ptr[at]));
+        return bad(p, reason, expected(p, '$', in.ptr[at]));
     }
     at++;
     uint64_t len = 0;
@@ -192,7 +192,13 @@ static size_t unescape(struct buf *out, const uint8_t *s, size_t left)
 
 static bool is_blank(uint8_t c)
 {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\v' || c == '\f' || c == '\r' || c == '\0';
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* What ends a word outside quotes; vertical tab and form feed do not, they are blanks only between words. */
+static bool ends_word(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
 /* One word into p->unquoted. False: quotes are unbalanced. *at moves behind it. */
@@ -202,7 +208,7 @@ static bool split_word(struct resp_parser *p, slice_t line, size_t *at)
     uint8_t quote = 0;
     for (; i < line.len; i++) {
         uint8_t c = line.ptr[i];
-        if (quote == 0 && is_blank(c)) {
+        if (quote == 0 && ends_word(c)) {
             break;
         }
         if (quote == 0 && (c == '"' || c == '\'')) {
@@ -225,25 +231,53 @@ static bool split_word(struct resp_parser *p, slice_t line, size_t *at)
     return quote == 0;
 }
 
+/* A browser was made to talk to this port (I32). As Redis, the words POST and Host:; and any HTTP/1 request line. */
 static bool is_http(slice_t line)
 {
-    static const char *const words[] = {"POST ", "GET /", "PUT /", "HEAD /", "Host:", "host:"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        size_t n = strlen(words[i]);
-        if (line.len >= n && memcmp(line.ptr, words[i], n) == 0) {
-            return true;
-        }
+    static const char version[] = " HTTP/1.";
+    size_t word = 0, n = sizeof version - 1;
+    while (word < line.len && !is_blank(line.ptr[word])) {
+        word++;
     }
-    return false;
+    return slice_ieq(slice_of(line.ptr, word), "post") || slice_ieq(slice_of(line.ptr, word), "host:") ||
+           (line.len > n && memcmp(line.ptr + line.len - n - 1, version, n) == 0);
+}
+
+/* The words of a line, as sdssplitargs of Redis splits them: up to a NUL, which ends its strings. */
+static const char *split_line(struct resp_parser *p, slice_t line)
+{
+    const uint8_t *nul = line.len > 0 ? memchr(line.ptr, '\0', line.len) : NULL;
+    line.len = nul != NULL ? (size_t)(nul - line.ptr) : line.len;
+    p->argc = 0;
+    buf_clear(&p->unquoted);
+    for (size_t at = 0;;) {
+        while (at < line.len && is_blank(line.ptr[at])) {
+            at++;
+        }
+        if (at == line.len) {
+            return NULL;
+        }
+        size_t start = p->unquoted.len;
+        if (!split_word(p, line, &at)) {
+            return "unbalanced quotes in request";
+        }
+        if (p->argc == p->limits.args_max) {
+            return "too many arguments";
+        }
+        argv_push(p, (slice_t){(const uint8_t *)(uintptr_t)start, p->unquoted.len - start});
+    }
 }
 
 static enum resp_status parse_inline(struct resp_parser *p, slice_t in, size_t *used, const char **reason)
 {
     size_t window = in.len < p->limits.inline_bytes_max ? in.len : p->limits.inline_bytes_max;
-    const uint8_t *nl = memchr(in.ptr, '\n', window);
+    size_t from = p->scanned < window ? p->scanned : window;
+    const uint8_t *nl = memchr(in.ptr + from, '\n', window - from);
     if (nl == NULL) {
+        p->scanned = window;
         return in.len >= p->limits.inline_bytes_max ? bad(p, reason, "too big inline request") : RESP_MORE;
     }
+    parser_reset(p);
     slice_t line = slice_of(in.ptr, (size_t)(nl - in.ptr));
     *used = line.len + 1;
     if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
@@ -252,24 +286,9 @@ static enum resp_status parse_inline(struct resp_parser *p, slice_t in, size_t *
     if (is_http(line)) {
         return bad(p, reason, "HTTP on the RESP port: the HTTP door has a port of its own");
     }
-    p->argc = 0;
-    buf_clear(&p->unquoted);
-    size_t at = 0;
-    while (at < line.len) {
-        while (at < line.len && is_blank(line.ptr[at])) {
-            at++;
-        }
-        if (at == line.len) {
-            break;
-        }
-        size_t start = p->unquoted.len;
-        if (!split_word(p, line, &at)) {
-            return bad(p, reason, "unbalanced quotes in request");
-        }
-        if (p->argc == p->limits.args_max) {
-            return bad(p, reason, "too many arguments");
-        }
-        argv_push(p, (slice_t){(const uint8_t *)(uintptr_t)start, p->unquoted.len - start});
+    const char *why = split_line(p, line);
+    if (why != NULL) {
+        return bad(p, reason, why);
     }
     for (uint32_t i = 0; i < p->argc; i++) {
         p->argv[i].ptr = p->unquoted.ptr != NULL ? p->unquoted.ptr + (uintptr_t)p->argv[i].ptr : in.ptr;
@@ -283,5 +302,12 @@ enum resp_status resp_parse(struct resp_parser *p, slice_t in, size_t *used, con
     if (in.len == 0) {
         return RESP_MORE;
     }
-    return in.ptr[0] == '*' ? parse_multibulk(p, in, used, reason) : parse_inline(p, in, used, reason);
+    if (in.ptr[0] == '*') {
+        return parse_multibulk(p, in, used, reason);
+    }
+    /* The other heads of RESP values begin no command, and what follows them would be read as commands (I11). */
+    if (in.ptr[0] != '\0' && strchr("$+-:_#,(!=%~>|", in.ptr[0]) != NULL) {
+        return bad(p, reason, expected(p, '*', in.ptr[0]));
+    }
+    return parse_inline(p, in, used, reason);
 }

@@ -66,5 +66,7 @@ bool resp_next(struct reader *r, struct resp_value *v);
 bool resp_skip(struct reader *r);
 /* Finds `key` in the map (RESP3 %) or flat array (RESP2 *) that `reply` is, and reads the value's head. */
 bool resp_map_get(slice_t reply, const char *key, struct resp_value *v);
+/* The same, but the bytes of the whole value, elements included. */
+bool resp_map_value(slice_t reply, const char *key, slice_t *value);
 
 #endif

@@ -132,9 +132,9 @@ void resp_to_json(struct buf *out, slice_t resp3, const char *const *id_keys)
             put_name(out, &v);
         } else if (is_aggregate(&v)) {
             bool map = v.type == RT_MAP;
-            bool id = l->id && !l->map ? l->id : false;
             buf_put_u8(out, map ? '{' : '[');
-            stack[++depth] = (struct level){.owed = (uint64_t)v.count * (map ? 2 : 1), .map = map, .key_next = map, .first = true, .id = id};
+            stack[++depth] = (struct level){.owed = (uint64_t)v.count * (map ? 2 : 1), .map = map, .key_next = map, .first = true,
+                                            .id = l->id && !map}; /* a list of ids is a list of strings */
         } else {
             put_scalar(out, &v, l->id);
         }

@@ -111,8 +111,11 @@ bool resp_next(struct reader *r, struct resp_value *v)
     case '-': v->type = RT_ERROR; return true;
     case ':': v->type = RT_INT; return r->ok = parse_int(rest, &v->num);
     case '(': v->type = RT_BIG; return true;
-    case '_': v->type = RT_NULL; return true;
-    case '#': v->type = RT_BOOL; v->num = slice_eq(rest, SLICE_LIT("t")); return true;
+    case '_': v->type = RT_NULL; return r->ok = rest.len == 0;
+    case '#':
+        v->type = RT_BOOL;
+        v->num = slice_eq(rest, SLICE_LIT("t"));
+        return r->ok = v->num == 1 || slice_eq(rest, SLICE_LIT("f"));
     case ',': v->type = RT_DOUBLE; return r->ok = read_double(rest, v);
     case '$': return read_bulk(r, rest, v, RT_BULK);
     case '=': return read_bulk(r, rest, v, RT_VERBATIM);
@@ -210,27 +213,47 @@ size_t resp_reply_size(slice_t in)
     return (size_t)(r.p - in.ptr);
 }
 
-bool resp_map_get(slice_t reply, const char *key, struct resp_value *v)
+/* Moves r to the value under key. */
+static bool map_seek(struct reader *r, const char *key)
 {
-    struct reader r = reader_of(reply);
     struct resp_value head;
-    if (!resp_next(&r, &head) || (head.type != RT_MAP && head.type != RT_ARRAY)) {
+    if (!resp_next(r, &head) || (head.type != RT_MAP && head.type != RT_ARRAY)) {
         return false;
     }
     uint64_t pairs = head.type == RT_MAP ? head.count : head.count / 2;
     for (uint64_t i = 0; i < pairs; i++) {
         struct resp_value k;
-        if (!resp_next(&r, &k)) {
+        if (!resp_next(r, &k)) {
             return false;
         }
         if ((k.type == RT_BULK || k.type == RT_SIMPLE) && slice_eq(k.str, slice_str(key))) {
-            return resp_next(&r, v);
+            return true;
         }
-        if (!resp_skip(&r)) {
+        if (!resp_skip(r)) {
             return false;
         }
     }
     return false;
+}
+
+bool resp_map_get(slice_t reply, const char *key, struct resp_value *v)
+{
+    struct reader r = reader_of(reply);
+    return map_seek(&r, key) && resp_next(&r, v);
+}
+
+bool resp_map_value(slice_t reply, const char *key, slice_t *value)
+{
+    struct reader r = reader_of(reply);
+    if (!map_seek(&r, key)) {
+        return false;
+    }
+    const uint8_t *at = r.p;
+    bool ok = resp_skip(&r);
+    if (ok) {
+        *value = slice_of(at, (size_t)(r.p - at));
+    }
+    return ok;
 }
 
 static void convert_one(struct buf *out, const struct resp_value *v)

@@ -27,11 +27,11 @@ void handle_lock_info(struct call *c)
     }
 }
 
-/* The cursor carries the group in its lowest bits, so that a listing walks one group after the other. */
 void handle_lock_list(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_LIST, .count = 100};
     uint64_t group = 0, v = 0;
+    int64_t only = -1;
     for (uint32_t i = 1; i < c->argc; i += 2) {
         if (i + 1 >= c->argc) {
             call_error(c, "ERR", "syntax error: LOCK.LIST [MATCH pattern] [GROUP group] [CURSOR cursor] [COUNT count]");
@@ -46,6 +46,7 @@ void handle_lock_list(struct call *c)
             ok = arg_u64(c, arg, "CURSOR", 0, UINT64_MAX, &q.cursor);
         } else if (slice_ieq(word, "GROUP")) {
             ok = arg_u64(c, arg, "GROUP", 0, c->n->opt.groups - 1, &group);
+            only = (int64_t)group;
         } else if (slice_ieq(word, "COUNT")) {
             ok = arg_u64(c, arg, "COUNT", 1, 10000, &v);
             q.count = (uint32_t)v;
@@ -57,13 +58,14 @@ void handle_lock_list(struct call *c)
             return;
         }
     }
-    ask(c, (uint32_t)group, &q);
+    call_walk(c, &q, only);
 }
 
 void handle_lock_waitgraph(struct call *c)
 {
     struct lock_query q = {.kind = LOCK_Q_WAITGRAPH};
     uint64_t group = 0;
+    int64_t only = -1;
     for (uint32_t i = 1; i < c->argc; i++) {
         if (slice_ieq(c->argv[i], "DOT")) {
             q.kind = LOCK_Q_DOT;
@@ -71,12 +73,13 @@ void handle_lock_waitgraph(struct call *c)
             if (!arg_u64(c, c->argv[++i], "GROUP", 0, c->n->opt.groups - 1, &group)) {
                 return;
             }
+            only = (int64_t)group;
         } else {
             call_error(c, "ERR", "syntax error: LOCK.WAITGRAPH [DOT] [GROUP group]");
             return;
         }
     }
-    ask(c, (uint32_t)group, &q);
+    call_walk(c, &q, only);
 }
 
 void handle_session_list(struct call *c)

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024 };
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, HTTP_TIMER_MS = 1000 };
 
 static bool conn_eq(const struct map_node *m, const void *key)
 {
@@ -33,6 +33,7 @@ struct doors *doors_new(struct node *n)
     map_init(&d->watches);
     list_init(&d->all);
     list_init(&d->dirty);
+    list_init(&d->walks);
     d->next_timer_ms = UINT64_MAX;
     commands_build(d);
     return d;
@@ -77,6 +78,10 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     list_push_back(&d->all, &c->all);
     d->n_conns++;
     d->total_conns++;
+    metrics_add_at(&n->metrics, METRIC_CONNECTIONS_TOTAL, kind == DOOR_RESP ? METRIC_DOOR_RESP : METRIC_DOOR_HTTP, 1);
+    if (kind == DOOR_HTTP && n->now_ms + HTTP_TIMER_MS < d->next_timer_ms) {
+        d->next_timer_ms = n->now_ms + HTTP_TIMER_MS;
+    }
 }
 
 static void conn_free(struct doors *d, struct conn *c)
@@ -115,7 +120,7 @@ void conn_push(struct node *n, struct conn *c, slice_t resp3)
     }
 }
 
-static struct door_slot *conn_slot(struct conn *c, uint64_t slot)
+struct door_slot *conn_slot(struct conn *c, uint64_t slot)
 {
     syn_assert(slot >= c->first_slot && slot < c->next_slot);
     return &c->slots[slot & (c->slots_cap - 1)];
@@ -142,6 +147,15 @@ static uint64_t conn_new_slot(struct conn *c)
     return c->next_slot++;
 }
 
+static void write_reply(struct node *n, struct conn *c, const struct door_slot *s, slice_t reply)
+{
+    if (c->kind == DOOR_HTTP) {
+        http_door_reply(n, c, s, reply);
+    } else {
+        resp_convert(&c->out, reply, c->proto);
+    }
+}
+
 /* D1: writes what became the oldest, and everything behind it that was waiting only for that. */
 void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3)
 {
@@ -153,14 +167,14 @@ void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3)
         buf_append_slice(&s->reply, resp3);
         return;
     }
-    resp_convert(&c->out, resp3, c->proto);
+    write_reply(n, c, s, resp3);
     c->first_slot++;
     while (c->first_slot < c->next_slot) {
         s = conn_slot(c, c->first_slot);
         if (!s->done) {
             break;
         }
-        resp_convert(&c->out, buf_slice(&s->reply), c->proto);
+        write_reply(n, c, s, buf_slice(&s->reply));
         c->first_slot++;
     }
     conn_touch(n, c);
@@ -174,7 +188,7 @@ void conn_close(struct node *n, struct conn *c)
     }
 }
 
-static void conn_pause(struct node *n, struct conn *c)
+void conn_pause(struct node *n, struct conn *c)
 {
     if (!c->paused) {
         c->paused = true;
@@ -184,7 +198,8 @@ static void conn_pause(struct node *n, struct conn *c)
 
 void conn_resume(struct node *n, struct conn *c)
 {
-    if (c->paused && !c->retry && c->next_slot - c->first_slot < LIMIT_PIPELINE && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
+    uint64_t most = c->kind == DOOR_RESP ? LIMIT_PIPELINE : LIMIT_HTTP_PIPELINE;
+    if (c->paused && !c->retry && c->next_slot - c->first_slot < most && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
         c->paused = false;
         effects_add(n->fx, EF_RESUME_CONN)->conn = c->id;
     }
@@ -361,7 +376,7 @@ void doors_timers(struct node *n)
         struct conn *c = CONTAINER_OF(it, struct conn, all);
         if (c->kind == DOOR_HTTP) {
             http_door_timers(n, c);
-            next = n->now_ms + 1000 < next ? n->now_ms + 1000 : next;
+            next = n->now_ms + HTTP_TIMER_MS < next ? n->now_ms + HTTP_TIMER_MS : next;
         }
         if (c->session != 0 && n->now_ms >= c->session_renew_ms) {
             struct lock_op op = {.kind = LOCK_OP_SESSION_KEEPALIVE, .session = c->session};
@@ -389,6 +404,7 @@ void doors_free(struct doors *d)
     }
     map_fini(&d->conns);
     map_fini(&d->watches);
+    walks_free(d);
     commands_fini(d);
     buf_fini(&d->scratch);
     free(d);

@@ -6,10 +6,17 @@
 #include "communication/resp.h"
 #include "nodes/node_internal.h"
 
+struct http_answer;
+/* Makes an HTTP answer of a reply that is no error. */
+typedef void (*http_view_fn)(struct http_answer *a, slice_t resp3);
+
 struct door_slot {
     bool done;
     uint64_t req;        /* the request that will fill it, 0: none */
     struct buf reply;    /* RESP3, kept while earlier replies are missing */
+    http_view_fn view;   /* HTTP: what to make of it; NULL: the reply is the response itself */
+    bool http_close;     /* HTTP: the response says "Connection: close" */
+    bool http_head;      /* HTTP: the method was HEAD, the body stays here */
 };
 
 struct watch {
@@ -37,6 +44,7 @@ struct conn {
     int proto;           /* 2 or 3 */
     struct resp_parser resp;
     struct http_parser *http;
+    uint64_t close_ms;   /* HTTP, closing: when the client's time to close first is over */
     uint64_t first_slot, next_slot;
     struct door_slot *slots; /* ring of slots_cap, a power of two */
     uint32_t slots_cap;
@@ -93,6 +101,7 @@ struct doors {
     const struct command **table; /* open addressing by hash of the lower-case name */
     uint32_t table_mask;
     struct buf scratch;
+    struct list walks;   /* commands that ask one group after the other */
     uint64_t next_timer_ms;
     uint64_t total_conns, total_commands;
 };
@@ -111,11 +120,13 @@ void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3);
 void conn_bytes(struct node *n, struct conn *c, slice_t bytes);       /* raw, into this turn's output */
 void conn_push(struct node *n, struct conn *c, slice_t resp3);        /* out of band (RESP3 push), RESP3 connections only */
 void conn_close(struct node *n, struct conn *c);
+void conn_pause(struct node *n, struct conn *c);
 void conn_resume(struct node *n, struct conn *c);
 void conn_touch(struct node *n, struct conn *c);
 /* A request whose answer goes to this call's reply place. */
 struct request *call_request(struct call *c, uint32_t group, enum request_kind kind, bool waits);
 void call_submit(struct call *c, struct request *r);
+struct door_slot *conn_slot(struct conn *c, uint64_t slot);
 void call_error(struct call *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* commands.c */
@@ -137,8 +148,15 @@ bool arg_name(struct call *c, slice_t s, const char *what, size_t max);
 void cluster_nodes(struct node *n, struct buf *b);
 void cluster_groups(struct node *n, struct buf *b);
 
+/* cmd_walk.c */
+/* Asks group after group, beginning with q's cursor, and fills the call's reply place with their answers as one (LIST until
+ * its count is full). only >= 0: that group alone. q->match is copied. */
+void call_walk(struct call *c, const struct lock_query *q, int64_t only);
+void walks_free(struct doors *d);
+
 /* door_http.c */
 size_t http_door_data(struct node *n, struct conn *c, slice_t data);
+void http_door_reply(struct node *n, struct conn *c, const struct door_slot *s, slice_t reply); /* writes it to c->out */
 void http_door_fini(struct conn *c);
 void http_door_timers(struct node *n, struct conn *c);
 
