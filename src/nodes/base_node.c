@@ -98,8 +98,9 @@ struct node *node_new(const struct node_options *o, const struct store_recovery 
     metrics_init(&n->metrics);
     n->doors = doors_new(n);
     n->dirty = calloc(o->groups, sizeof *n->dirty);
+    n->dirty_next = calloc(o->groups, sizeof *n->dirty_next);
     n->groups = calloc(o->groups, sizeof *n->groups);
-    syn_assert(n->groups != NULL && n->dirty != NULL);
+    syn_assert(n->groups != NULL && n->dirty != NULL && n->dirty_next != NULL);
     n->fresh = o->fresh;
     for (uint32_t i = 0; i < o->groups; i++) {
         group_init(n, i);
@@ -139,6 +140,7 @@ void node_free(struct node *n)
     buf_fini(&n->scratch);
     free(n->waits);
     free(n->dirty);
+    free(n->dirty_next);
     free(n->groups);
     free(n);
 }
@@ -248,6 +250,7 @@ static void node_timers(struct node *n)
             if (g->hosted) {
                 members_duty(n, g);
                 members_rejoin(n, g);
+                group_session_duty(n, g);
                 probe_duty(n, g);
             }
         }
@@ -293,6 +296,22 @@ static void node_batch_left(struct node *n)
     n->batch_entries = 0;
 }
 
+/* Groups that are touched meanwhile have their turn in the next one, which comes at once. */
+static void node_turn_groups(struct node *n)
+{
+    uint32_t *turn = n->dirty;
+    uint32_t count = n->n_dirty;
+    n->dirty = n->dirty_next;
+    n->dirty_next = turn;
+    n->n_dirty = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        n->groups[turn[i]].dirty = false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        group_turn(n, &n->groups[turn[i]]);
+    }
+}
+
 /* Two passes, so that what applying proposes (session hand-overs, due expiries) still rides in this turn's write. */
 static void node_turn_end(struct node *n)
 {
@@ -304,13 +323,8 @@ static void node_turn_end(struct node *n)
         group_deliver(n, g);
     }
     bool hold = node_holds(n);
-    for (uint32_t i = 0; i < n->n_dirty && !hold; i++) {
-        struct node_group *g = &n->groups[n->dirty[i]];
-        g->dirty = false;
-        group_turn(n, g);
-    }
     if (!hold) {
-        n->n_dirty = 0;
+        node_turn_groups(n);
         node_batch_left(n);
     }
     if (n->log_buf.len > 0) {
@@ -323,7 +337,9 @@ static void node_turn_end(struct node *n)
     links_flush(n);
     doors_flush(n);
     n->deadline_ms = node_next_deadline(n);
-    if (hold && n->n_dirty > 0) {
+    if (!hold && n->n_dirty > 0) {
+        n->deadline_ms = n->now_ms;
+    } else if (n->n_dirty > 0) {
         uint64_t at = n->log_done < n->log_seq ? n->log_began_ms + HOLD_MS : n->batch_began_ms + 1;
         n->deadline_ms = at < n->deadline_ms ? at : n->deadline_ms;
     }

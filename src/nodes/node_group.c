@@ -173,7 +173,6 @@ static void group_notice(struct node *n, struct node_group *g)
         g->leader = st.leader;
         g->due_index = 0;
         g->ready = false;
-        g->read_ctx = 0;
         reads_drop(n, g);
         route_leader_changed(n, g);
         metrics_add(&n->metrics, METRIC_CONSENSUS_LEADER_CHANGES_TOTAL, 1);
@@ -317,9 +316,9 @@ static void carry_session_end(void *arg, uint64_t session, uint32_t group)
     }
 }
 
-static void group_session_duty(struct node *n, struct node_group *g)
+void group_session_duty(struct node *n, struct node_group *g)
 {
-    if (g->id == 0 && g->ready && n->drops_in_flight == 0 && n->now_ms >= g->sessions_retry_ms) {
+    if (g->id == 0 && g->role == ROLE_LEADER && g->ready && n->drops_in_flight == 0 && n->now_ms >= g->sessions_retry_ms) {
         g->sessions_retry_ms = n->now_ms + 200;
         lock_sm_unconfirmed(g->locks, 64, carry_session_end, n);
     }
@@ -334,7 +333,6 @@ void group_deliver(struct node *n, struct node_group *g)
     reads_serve(n, g);
     if (g->role == ROLE_LEADER) {
         group_due_duty(n, g);
-        group_session_duty(n, g);
     }
 }
 
@@ -380,8 +378,8 @@ static void group_take_persist(struct node *n, struct node_group *g)
 void group_turn(struct node *n, struct node_group *g)
 {
     if (g->role == ROLE_LEADER) {
-        if (g->read_ctx == 0 && !list_empty(&g->reads)) {
-            reads_ask(n, g);
+        if (!list_empty(&g->reads) && reads_ask(n, g)) {
+            group_touch(n, g); /* alone in its group it has its answer already */
         }
         uint64_t due = g->ready ? lock_sm_next_due_ms(g->locks) : 0;
         uint64_t now = group_log_now(n, g);

@@ -129,7 +129,6 @@ struct node_group {
     uint64_t sessions_retry_ms;
     uint32_t observed_events;
     struct list reads;         /* struct pending_read */
-    uint64_t read_ctx;         /* round asked for in this turn; 0: none */
 
     uint64_t bytes_since_snapshot;
     struct group_snapshot snap;
@@ -189,7 +188,7 @@ struct node {
     bool failed;
 
     struct node_group *groups; /* opt.groups of them */
-    uint32_t *dirty;
+    uint32_t *dirty, *dirty_next;
     uint32_t n_dirty;
 
     struct node_peer peers[NODE_MEMBERS_MAX];
@@ -249,6 +248,7 @@ uint64_t group_log_now(const struct node *n, const struct node_group *g);
 /* Leader: puts service byte and operation into the log under the current log time. */
 enum propose_result group_propose(struct node *n, struct node_group *g, slice_t payload, uint64_t *index);
 void group_turn(struct node *n, struct node_group *g);   /* persist and messages; then apply, replies, duties */
+void group_session_duty(struct node *n, struct node_group *g); /* group 0's leader: ended sessions to the other groups */
 void group_deliver(struct node *n, struct node_group *g);
 /* Answers request `req` of whichever node asked: here by every replica, elsewhere by the leader only (G3). */
 void group_send_result(struct node *n, struct node_group *g, struct request_id req, const struct buf *reply);
@@ -282,7 +282,7 @@ void route_victim(struct node *n, uint32_t group, struct request_id victim, slic
 
 /* node_reads.c */
 bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t from, slice_t query);
-void reads_ask(struct node *n, struct node_group *g);    /* one round for all that wait */
+bool reads_ask(struct node *n, struct node_group *g);    /* one round for all that have none; false: nobody had none */
 void reads_confirmed(struct node *n, struct node_group *g);
 void reads_drop(struct node *n, struct node_group *g);   /* leadership lost: everyone asks again */
 void reads_serve(struct node *n, struct node_group *g);

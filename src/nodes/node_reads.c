@@ -22,7 +22,7 @@ bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t fro
 }
 
 /* One round for every read that has none yet. Those of an earlier, unfinished round keep theirs. */
-void reads_ask(struct node *n, struct node_group *g)
+bool reads_ask(struct node *n, struct node_group *g)
 {
     uint64_t ctx = 0;
     list_each(it, &g->reads) {
@@ -33,11 +33,12 @@ void reads_ask(struct node *n, struct node_group *g)
         if (ctx == 0) {
             ctx = n->read_ctx_next++;
             if (!consensus_read(g->consensus, ctx)) {
-                return;
+                return false;
             }
         }
         rd->ctx = ctx;
     }
+    return ctx != 0;
 }
 
 void reads_confirmed(struct node *n, struct node_group *g)
