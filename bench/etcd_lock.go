@@ -31,6 +31,7 @@ type sample struct{ acquire, release []uint32 } // microseconds
 type run struct {
 	measuring, stop, failures int64
 	gapUs, lastGrantUs        int64
+	killedUs, failoverUs      int64 // unix time of the kill; from it to the first grant asked for 1 ms or more after it
 	mutex                     sync.Mutex
 	gaps                      [][2]int64
 }
@@ -80,6 +81,10 @@ func (r *run) work(mutex *concurrency.Mutex, out *sample) {
 		granted := time.Now()
 		if err == nil {
 			r.noteGrant(granted)
+			killed := atomic.LoadInt64(&r.killedUs)
+			if killed > 0 && begun.UnixNano()/1000 > killed+1000 {
+				atomic.CompareAndSwapInt64(&r.failoverUs, 0, granted.UnixNano()/1000-killed)
+			}
 			err = mutex.Unlock(ctx)
 		}
 		released := time.Now()
@@ -91,6 +96,14 @@ func (r *run) work(mutex *concurrency.Mutex, out *sample) {
 			out.acquire = append(out.acquire, uint32(granted.Sub(begun).Microseconds()))
 			out.release = append(out.release, uint32(released.Sub(granted).Microseconds()))
 		}
+	}
+}
+
+// A line with a process id on stdin: kill -9 it and note when.
+func (r *run) killFromStdin() {
+	var pid int
+	if n, _ := fmt.Scan(&pid); n == 1 && syscall.Kill(pid, syscall.SIGKILL) == nil {
+		atomic.StoreInt64(&r.killedUs, time.Now().UnixNano()/1000)
 	}
 }
 
@@ -116,6 +129,7 @@ func main() {
 	warmup := flag.Int("warmup", 2, "seconds before measuring")
 	pids := flag.String("server-pids", "", "report these processes' CPU time per operation")
 	gaps := flag.Int64("gaps", 0, "list every time without any grant longer than this many ms")
+	kill := flag.Bool("kill-from-stdin", false, "kill -9 the process id read from stdin; report the time to the next grant")
 	flag.Parse()
 	list := strings.Split(*endpoints, ",")
 	r := &run{gapUs: *gaps * 1000}
@@ -138,6 +152,9 @@ func main() {
 	for i := range mutexes {
 		group.Add(1)
 		go func(i int) { r.work(mutexes[i], &samples[i]); group.Done() }(i)
+	}
+	if *kill {
+		go r.killFromStdin()
 	}
 	time.Sleep(time.Duration(*warmup) * time.Second)
 	meters := func() (int64, []int64) {
@@ -181,6 +198,7 @@ func main() {
 		"pairs_per_s": float64(pairs) / elapsed, "acquire_us": percentiles(acquire), "release_us": percentiles(release),
 		"errors": map[string]int64{"failed": r.failures}, "client_cpu_us_per_op": float64(client1-client0) / ops,
 		"server_cpu_us_per_op": float64(server) / ops, "server_cpu_us": each, "gaps_unix_us": r.gaps,
+		"killed": r.killedUs > 0, "failover_us": r.failoverUs,
 	})
 	fmt.Println(string(text))
 }

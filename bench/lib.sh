@@ -19,7 +19,7 @@ bench_end() {
     for pid in "${pids[@]}"; do
         kill -KILL "$pid" 2>/dev/null
     done
-    wait 2>/dev/null
+    sleep 0.2 # until their files are closed
     [ -z "$work" ] || [ -n "${BENCH_KEEP:-}" ] || rm -rf "$work"
 }
 
@@ -95,6 +95,7 @@ launch() {
     shift
     "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
+    disown "$pid" # a node that is killed on purpose is not news for the shell
     pids+=("$pid")
 }
 
@@ -106,7 +107,6 @@ quit() {
         sleep 0.02
     done
     kill -KILL "$2" 2>/dev/null
-    wait "$2" 2>/dev/null
     for one in "${pids[@]}"; do
         [ "$one" = "$2" ] || kept+=("$one")
     done

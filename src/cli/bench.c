@@ -55,6 +55,7 @@ static int make_plan(struct cli *c, struct bench_plan *p)
         .measure_us = (o->hold > 0 ? 3600 : o->seconds) * 1000000,
         .ttl_ms = o->ttl_ms,
         .gaps_us = o->gaps_ms * 1000,
+        .kill_from_stdin = o->kill_from_stdin,
         .bar = isatty(STDERR_FILENO) && !o->quiet ? c->err : NULL,
     };
     return read_pids(c, p) ? cli_endpoints(c, p->endpoints, &p->n_endpoints) : CLI_USAGE;

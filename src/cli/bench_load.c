@@ -11,6 +11,7 @@
 #include "utils/assert.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -18,7 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS_MAX = 1024, ANSWER_BYTES = 512, RETRY_US = 2000, RECONNECT_US = 10000, DRAIN_US = 2000000, BAR_US = 200000 };
+enum { EVENTS_MAX = 1024, ANSWER_BYTES = 512, ABANDONED_US = 1000, RETRY_US = 2000, RECONNECT_US = 10000, DRAIN_US = 2000000, BAR_US = 200000 };
+
+#define FROM_STDIN UINT32_MAX /* where an event's data is otherwise a connection's number */
 
 struct lane {
     uint32_t conn, round;
@@ -165,6 +168,9 @@ static void on_granted(struct load *l, uint32_t number, slice_t id, uint64_t now
     struct lane *lane = &l->lanes[number];
     if (!l->draining) {
         note_gap(l, now_us);
+    }
+    if (l->res->killed_us > 0 && l->res->failover_us == 0 && lane->sent_us > l->res->killed_us + ABANDONED_US) {
+        l->res->failover_us = now_us - l->res->killed_us;
     }
     if (l->measuring) {
         hist_record(&l->res->acquire, now_us - lane->begun_us);
@@ -475,6 +481,18 @@ static uint64_t wake_at(const struct load *l, uint64_t scheduled_us, uint64_t no
     return at;
 }
 
+static void kill_what_stdin_says(struct load *l)
+{
+    char line[32];
+    ssize_t n = read(STDIN_FILENO, line, sizeof line - 1);
+    line[n > 0 ? n : 0] = '\0';
+    int pid = atoi(line);
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    if (pid > 0 && kill(pid, SIGKILL) == 0) {
+        l->res->killed_us = now_us();
+    }
+}
+
 static void turn(struct load *l, uint64_t until_us)
 {
     struct epoll_event events[EVENTS_MAX];
@@ -482,6 +500,10 @@ static void turn(struct load *l, uint64_t until_us)
     struct timespec t = {.tv_sec = (time_t)(wait / 1000000), .tv_nsec = (long)(wait % 1000000 * 1000)};
     int n = epoll_pwait2(l->epoll, events, EVENTS_MAX, &t, NULL);
     for (int i = 0; i < n; i++) {
+        if (events[i].data.u32 == FROM_STDIN) {
+            kill_what_stdin_says(l);
+            continue;
+        }
         struct conn *c = &l->conns[events[i].data.u32];
         if (c->fd >= 0 && (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
             on_readable(l, c);
@@ -529,6 +551,11 @@ static bool load_open(struct load *l, char *why, size_t why_size)
         c->out = malloc(c->out_cap);
         syn_assert(c->in != NULL && c->out != NULL);
         ring_init(&c->flight, p->pipeline);
+    }
+    struct epoll_event e = {.events = EPOLLIN, .data.u32 = FROM_STDIN};
+    if (p->kill_from_stdin && epoll_ctl(l->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &e) != 0) {
+        snprintf(why, why_size, "stdin can not be waited for: %s", strerror(errno));
+        return false;
     }
     for (uint32_t i = 0; i < p->connections; i++) {
         if (!conn_up(l, &l->conns[i], why, why_size)) {

@@ -24,6 +24,7 @@ struct bench_plan {
     uint64_t hold;      /* acquire this many locks, release none; 0: pairs */
     uint64_t warmup_us, measure_us, ttl_ms;
     uint64_t gaps_us;   /* record every time without a grant longer than this; 0: none */
+    bool kill_from_stdin; /* a line with a process id on stdin: kill -9 it and time the next grant */
     int pids[BENCH_PIDS_MAX];
     uint32_t n_pids;
     FILE *bar;          /* progress; NULL: none */
@@ -43,6 +44,9 @@ struct bench_result {
     uint64_t pairs, acquired, elapsed_us, unsent; /* unsent: scheduled pairs that never got a free lane */
     uint64_t client_cpu_us, server_cpu_us[BENCH_PIDS_MAX];
     uint64_t reconnects;
+    /* failover_us: from the kill to the first grant of a request that was sent a millisecond or more after it, so that no answer
+     * the dead process had under way counts; 0: none came. */
+    uint64_t killed_us, failover_us;
     struct bench_error errors[BENCH_ERRORS_MAX];
     uint32_t n_errors;
     struct bench_gap gaps[BENCH_GAPS_MAX];

@@ -53,6 +53,9 @@ void bench_print_text(FILE *f, const struct bench_plan *plan, const struct bench
     if (r->unsent > 0) {
         fprintf(f, "  %" PRIu64 " scheduled pairs found no free lane: the rate is beyond what is served, and the latencies are the queue's\n", r->unsent);
     }
+    if (r->killed_us > 0) {
+        fprintf(f, "  killed; next grant after %.1f ms%s\n", (double)r->failover_us / 1e3, r->failover_us > 0 ? "" : " (none came)");
+    }
     for (uint32_t i = 0; i < r->n_gaps; i++) {
         fprintf(f, "  no grant for %.1f ms\n", (double)(r->gaps[i].to_us - r->gaps[i].from_us) / 1e3);
     }
@@ -98,7 +101,7 @@ void bench_print_json(FILE *f, const struct bench_plan *plan, const struct bench
     for (uint32_t i = 0; i < plan->n_pids; i++) {
         fprintf(f, "%s%" PRIu64, i > 0 ? "," : "", r->server_cpu_us[i]);
     }
-    fputs("],\"gaps_unix_us\":[", f);
+    fprintf(f, "],\"killed\":%s,\"failover_us\":%" PRIu64 ",\"gaps_unix_us\":[", r->killed_us > 0 ? "true" : "false", r->failover_us);
     for (uint32_t i = 0; i < r->n_gaps; i++) {
         fprintf(f, "%s[%" PRIu64 ",%" PRIu64 "]", i > 0 ? "," : "", r->gaps[i].from_us, r->gaps[i].to_us);
     }

@@ -36,7 +36,7 @@ const struct cli_command CLI_COMMANDS[] = {
     {"session end", cmd_session_end, "SESSION", 1, 1, false, "", "Ends a session and frees all it holds.", "synaxis session end 42"},
     {"session list", cmd_session_list, "", 0, 0, false, "", "Lists the sessions.", "synaxis session list"},
     {"bench lock", cmd_bench_lock, "", 0, 0, false,
-     "target connections seconds warmup resources pipeline rate server-pids gaps hold ttl quiet",
+     "target connections seconds warmup resources pipeline rate server-pids gaps kill-from-stdin hold ttl quiet",
      "Measures acquire and release pairs, as fast as they go or at a given rate.",
      "synaxis bench lock -c 64 -s 10\nsynaxis bench lock -c 64 --rate 5000 --json\nsynaxis bench lock --target redis --nodes 127.0.0.1:6379"},
     {"healthcheck", cmd_healthcheck, "", 0, 0, false, "http", "Exit code 0 when the node on this machine is ready to serve.",

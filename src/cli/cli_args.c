@@ -44,6 +44,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"rate", 'r', OPT_NUMBER, AT(rate), 1, 10000000, "N", "open loop: N pairs a second, latency from the scheduled time"},
     {"server-pids", 0, OPT_TEXT, AT(server_pids), 0, 0, "PID,...", "report these processes' CPU time per operation"},
     {"gaps", 0, OPT_DURATION, AT(gaps_ms), 1, 60000, "TIME", "list every time without any grant that was longer than this"},
+    {"kill-from-stdin", 0, OPT_FLAG, AT(kill_from_stdin), 0, 0, NULL, "kill -9 the process id read from stdin; report the time to the next grant"},
     {"hold", 0, OPT_NUMBER, AT(hold), 1, 100000000, "N", "acquire N distinct locks once, release none, and end"},
 };
 const uint32_t CLI_OPTION_COUNT = sizeof CLI_OPTIONS / sizeof CLI_OPTIONS[0];

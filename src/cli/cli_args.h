@@ -11,7 +11,7 @@ struct cli_options {
     const char *nodes, *password, *owner, *meta, *mode, *match, *name, *reason, *target, *server_pids, *http;
     uint64_t timeout_ms, ttl_ms, wait_ms, grace_ms, interval_ms;
     uint64_t seconds, warmup_s, connections, resources, pipeline, rate, gaps_ms, hold;
-    bool json, help, version, watch, dot, kill, warn, quiet, wait_given;
+    bool json, help, version, watch, dot, kill, warn, quiet, wait_given, kill_from_stdin;
 };
 
 struct cli {
