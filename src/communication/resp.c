@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LENGTH_DIGITS_MAX = 20 };
+enum { LENGTH_DIGITS_MAX = 20, NEGATIVE_DIGITS_MAX = 18 };
 
 void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits)
 {
@@ -219,10 +219,8 @@ static bool split_word(struct resp_parser *p, slice_t line, size_t *at)
             buf_put_u8(&p->unquoted, '\'');
             i++;
         } else if (quote != 0 && c == quote) {
-            if (i + 1 < line.len && !is_blank(line.ptr[i + 1])) {
-                return false;
-            }
-            quote = 0;
+            *at = i + 1;
+            return *at == line.len || is_blank(line.ptr[*at]);
         } else {
             buf_put_u8(&p->unquoted, c);
         }
