@@ -265,8 +265,8 @@ static void group_apply_committed(struct node *n, struct node_group *g)
             for (uint32_t i = g->observed_events; i < out->n_events; i++) {
                 const struct lock_event *ev = &out->events[i];
                 n->observer.lock_event(n->observer.arg, g->id, e.index, (int)ev->kind,
-                                       slice_of(out->replies.ptr + ev->resource_off, ev->resource_len), ev->token,
-                                       slice_of(out->replies.ptr + ev->owner_off, ev->owner_len));
+                                       slice_of(out->names.ptr + ev->resource_off, ev->resource_len), ev->token,
+                                       slice_of(out->names.ptr + ev->owner_off, ev->owner_len));
             }
             g->observed_events = out->n_events;
         }

@@ -119,7 +119,7 @@ void doors_lock_events(struct node *n, struct node_group *g, const struct lock_o
     struct buf push = {0};
     for (uint32_t i = 0; i < out->n_events; i++) {
         const struct lock_event *e = &out->events[i];
-        slice_t name = slice_of(out->replies.ptr + e->resource_off, e->resource_len);
+        slice_t name = slice_of(out->names.ptr + e->resource_off, e->resource_len);
         struct watch *first = watch_first(n->doors, n->hash_key, name);
         if (first == NULL) {
             continue;
@@ -130,7 +130,7 @@ void doors_lock_events(struct node *n, struct node_group *g, const struct lock_o
         resp_bulk(&push, name);
         resp_bulk_str(&push, event_name(e->kind));
         resp_u64(&push, e->token);
-        resp_bulk(&push, slice_of(out->replies.ptr + e->owner_off, e->owner_len));
+        resp_bulk(&push, slice_of(out->names.ptr + e->owner_off, e->owner_len));
         watch_tell(n, first, buf_slice(&push));
         list_each(it, &first->same) {
             watch_tell(n, CONTAINER_OF(it, struct watch, same), buf_slice(&push));

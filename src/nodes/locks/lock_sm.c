@@ -19,6 +19,7 @@ void lock_out_init(struct lock_out *o)
 void lock_out_clear(struct lock_out *o)
 {
     buf_clear(&o->replies);
+    buf_clear(&o->names);
     o->n_results = 0;
     o->n_events = 0;
 }
@@ -26,6 +27,7 @@ void lock_out_clear(struct lock_out *o)
 void lock_out_fini(struct lock_out *o)
 {
     buf_fini(&o->replies);
+    buf_fini(&o->names);
     free(o->results);
     free(o->events);
     *o = (struct lock_out){0};
@@ -172,13 +174,13 @@ void lock_event(struct lock_sm *sm, enum lock_event_kind kind, const struct reso
     }
     struct lock_event *e = &out->events[out->n_events++];
     *e = (struct lock_event){.kind = kind, .lock_id = lock_id, .token = token};
-    e->resource_off = out->replies.len;
+    e->resource_off = out->names.len;
     e->resource_len = r->name_len;
-    buf_append_slice(&out->replies, resource_name(r));
-    e->owner_off = out->replies.len;
+    buf_append_slice(&out->names, resource_name(r));
+    e->owner_off = out->names.len;
     e->owner_len = o ? o->name_len : 0;
     if (o != NULL) {
-        buf_append_slice(&out->replies, owner_name(o));
+        buf_append_slice(&out->names, owner_name(o));
     }
 }
 

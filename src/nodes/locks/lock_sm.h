@@ -78,7 +78,7 @@ struct lock_result {
 
 enum lock_event_kind { LOCK_EV_GRANTED, LOCK_EV_RELEASED, LOCK_EV_EXPIRED, LOCK_EV_FORCED, LOCK_EV_CONTENDED, LOCK_EV_CONVERTED };
 
-struct lock_event { /* for LOCK.WATCH and holders' pushes; slices point into lock_out.replies (offsets) */
+struct lock_event { /* for LOCK.WATCH and holders' pushes; names are offsets into lock_out.names: a reply may be half written */
     enum lock_event_kind kind;
     struct request_id holder_req; /* the request that acquired the lock (its origin may tell its client) */
     uint64_t lock_id, token;
@@ -89,6 +89,7 @@ struct lock_event { /* for LOCK.WATCH and holders' pushes; slices point into loc
 /* What one or more applies produced; the caller clears it between batches. Owned arrays that keep their memory. */
 struct lock_out {
     struct buf replies;
+    struct buf names; /* of events */
     struct lock_result *results;
     uint32_t n_results, cap_results;
     struct lock_event *events;
