@@ -33,9 +33,9 @@ def log_files(node):
 
 
 def written_end(path):
-    """Offset behind the last non-zero byte: segments are preallocated and zeroed."""
+    """Offset of the first sector that was never written: segments are preallocated and zeroed."""
     with open(path, 'rb') as stream:
-        return len(stream.read().rstrip(b'\0'))
+        return (len(stream.read().rstrip(b'\0')) + 511) // 512 * 512
 
 
 def test_a_data_directory_that_cannot_be_written():
@@ -79,16 +79,17 @@ def test_the_directory_of_another_node():
         refuses_to_start(a, 'n2')
 
 
-def test_a_directory_from_a_newer_version():
+def test_a_damaged_identity():
     with Cluster(1) as cluster:
         node = cluster.nodes[0]
-        node.terminate()
-        formats = [os.path.join(f, n) for f, _, names in os.walk(node.data) for n in names if n == 'FORMAT']
-        if not formats:
-            raise Skip('the format version is not in a file named FORMAT')
-        with open(formats[0], 'w', encoding='ascii') as stream:
-            stream.write('999\n')
-        refuses_to_start(node, '999')
+        node.kill()
+        path = os.path.join(node.data, 'IDENTITY')
+        with open(path, 'rb') as stream:
+            whole = stream.read()
+        for damaged in (b'', whole[:len(whole) // 2], bytes([whole[0] ^ 1]) + whole[1:], whole[:-1] + bytes([whole[-1] ^ 1])):
+            with open(path, 'wb') as stream:
+                stream.write(damaged)
+            refuses_to_start(node, 'IDENTITY')
 
 
 def held_locks(cluster, count=50):
@@ -127,7 +128,7 @@ def test_damage_in_the_middle_of_the_log_is_never_served():
             stream.seek(middle)
             stream.write(bytes([byte[0] ^ 0x10]))
         log = refuses_to_start(node)
-        assert os.path.basename(oldest) in log and ('corrupt' in log.lower() or 'damage' in log.lower()), log[-400:]
+        assert os.path.basename(oldest) in log and 'offset' in log and 'checksum' in log, log[-400:]
 
 
 def test_a_node_that_lost_its_disk_comes_back():
@@ -185,7 +186,9 @@ def fill(client, count):
         try:
             client.cmd('LOCK.ACQUIRE', f'fill{i}', 'EXCLUSIVE', 'OWNER', 'f', 'TTL', 600000, 'META', 'x' * 1000)
         except RespError as error:
-            return error.text
+            # What was in the log's hands when the disk filled has no known outcome; what comes after it is refused.
+            if error.word != 'UNCERTAIN' or i > 5:
+                return error.text
     raise AssertionError(f'{count} writes were taken by a full disk')
 
 

@@ -125,7 +125,7 @@ def test_a_deadlock_across_groups_is_refused():
             acquire(one, left, 'OWNER', 'alice', 'TTL', 60000)
             acquire(two, right, 'OWNER', 'bob', 'TTL', 60000)
         one.send(encode('LOCK.ACQUIRE', names[1], 'EXCLUSIVE', 'OWNER', 'alice', 'WAIT', 60000))
-        wait_for('alice to wait', lambda: 'alice' in str(cluster.nodes[2].client().cmd('LOCK.WAITGRAPH')))
+        wait_for('alice to wait', lambda: 'alice' in str(cluster.nodes[2].client().cmd('LOCK.INFO', names[1])))
         two.send(encode('LOCK.ACQUIRE', names[0], 'EXCLUSIVE', 'OWNER', 'bob', 'WAIT', 60000))
         watched = {one: None, two: None}
 
@@ -137,6 +137,23 @@ def test_a_deadlock_across_groups_is_refused():
                     pass
             return [r for r in watched.values() if getattr(r, 'word', '') == 'DEADLOCK']
         assert len(wait_for('one of the two to be refused', one_is_refused, 20)) == 1
+
+
+def test_the_wait_graph_shows_every_group():
+    with Cluster(3) as cluster:
+        client = cluster.nodes[0].client()
+        waiters = []
+        for i in range(6):
+            acquire(client, f'{{tag{i}}}g', 'OWNER', f'holder{i}', 'TTL', 60000)
+            waiters.append(cluster.nodes[i % 3].client())
+            waiters[-1].send(encode('LOCK.ACQUIRE', f'{{tag{i}}}g', 'EXCLUSIVE', 'OWNER', f'waiter{i}', 'WAIT', 60000))
+
+        def all_shown():
+            graph = str(client.cmd('LOCK.WAITGRAPH'))
+            return all(f'waiter{i}' in graph and f'holder{i}' in graph for i in range(6))
+        wait_for('all six edges', all_shown)
+        assert all(f'{{tag{i}}}g' in str(client.cmd('LOCK.LIST', 'COUNT', 1000)) for i in range(6))
+        assert 'digraph' in client.cmd('LOCK.WAITGRAPH', 'DOT')
 
 
 def test_readers_share_and_a_writer_is_not_overtaken():
@@ -182,7 +199,7 @@ def test_the_end_of_a_session_frees_its_locks():
             acquire(client, resource, 'OWNER', 'a', 'SESSION', session)
         client.cmd('SESSION.END', session)
         for resource in ('s1', 's2', '{far}s3'):
-            acquire(other, resource, 'OWNER', 'b', 'WAIT', 10000)
+            acquire(other, resource, 'OWNER', 'b', 'WAIT', 5000)
         expect_error('NOSESSION', client.cmd, 'LOCK.ACQUIRE', 's9', 'EXCLUSIVE', 'OWNER', 'a', 'SESSION', session)
 
 

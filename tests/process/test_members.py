@@ -14,12 +14,12 @@ def members_of(node):
 
 
 def test_a_node_is_added_and_another_removed_under_load():
-    with Cluster(3) as cluster, Load(cluster.nodes[:2], workers=8) as load:
+    with Cluster(3, env={'GROUPS': '6'}) as cluster, Load(cluster.nodes[:2], workers=8) as load:
         goes_on(load, 'the start')
         first = cluster.nodes[0]
         peer = free_port()
         members = first.env['CLUSTER_NODES'] + f',n4@127.0.0.1:{peer}'
-        fourth = Node('n4', cluster.base, {'NODE_ID': 'n4', 'CLUSTER_NODES': members, 'RESP_PORT': str(free_port()),
+        fourth = Node('n4', cluster.base, {'NODE_ID': 'n4', 'CLUSTER_NODES': members, 'GROUPS': '6', 'RESP_PORT': str(free_port()),
                                            'PEER_PORT': str(peer), 'NODE_PORT': str(free_port())})
         cluster.nodes.append(fourth)
         retry(first.client().cmd, 'CLUSTER.ADD', f'n4@127.0.0.1:{peer}')
