@@ -1,6 +1,6 @@
 // etcd_lock: acquire+release pairs of distinct locks against etcd, by etcd's own client and recipe (clientv3
-// concurrency.Mutex), as `synaxis bench lock` measures them. One session (lease) and one client connection per worker, made before
-// the clock starts; each worker locks and unlocks a mutex of its own, in a closed loop. Prints one line of JSON.
+// concurrency.Mutex), as `synaxis bench lock` measures them. One session (lease) per worker, over as many client connections as asked
+// for, made before the clock starts; each worker locks and unlocks a mutex of its own, in a closed loop. Prints one line of JSON.
 //
 // Build offline with Debian's golang-go and golang-etcd-server-dev:
 //
@@ -31,6 +31,7 @@ type sample struct{ acquire, release []uint32 } // microseconds
 type run struct {
 	measuring, stop, failures int64
 	gapUs, lastGrantUs        int64
+	timeout                   time.Duration // of one Lock or Unlock
 	killedUs, failoverUs      int64 // unix time of the kill; from it to the first grant asked for 1 ms or more after it
 	mutex                     sync.Mutex
 	gaps                      [][2]int64
@@ -75,7 +76,7 @@ func (r *run) noteGrant(now time.Time) {
 
 func (r *run) work(mutex *concurrency.Mutex, out *sample) {
 	for atomic.LoadInt64(&r.stop) == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 		begun := time.Now()
 		err := mutex.Lock(ctx)
 		granted := time.Now()
@@ -130,19 +131,28 @@ func main() {
 	pids := flag.String("server-pids", "", "report these processes' CPU time per operation")
 	gaps := flag.Int64("gaps", 0, "list every time without any grant longer than this many ms")
 	kill := flag.Bool("kill-from-stdin", false, "kill -9 the process id read from stdin; report the time to the next grant")
+	timeout := flag.Duration("timeout", 10*time.Second, "of one pair")
+	shared := flag.Int("clients", 0, "client connections, shared by the workers (0: one each)")
 	flag.Parse()
 	list := strings.Split(*endpoints, ",")
-	r := &run{gapUs: *gaps * 1000}
+	r := &run{gapUs: *gaps * 1000, timeout: *timeout}
 	samples := make([]sample, *connections)
 	mutexes := make([]*concurrency.Mutex, *connections)
-	for i := range mutexes {
+	if *shared == 0 || *shared > *connections {
+		*shared = *connections
+	}
+	clients := make([]*clientv3.Client, *shared)
+	for i := range clients {
 		// Rotated, so that first choices spread over the members; all are there for failover.
 		own := append(append([]string{}, list[i%len(list):]...), list[:i%len(list)]...)
 		client, err := clientv3.New(clientv3.Config{Endpoints: own, DialTimeout: 5 * time.Second})
 		if err != nil {
 			die("%v", err)
 		}
-		session, err := concurrency.NewSession(client, concurrency.WithTTL(60))
+		clients[i] = client
+	}
+	for i := range mutexes {
+		session, err := concurrency.NewSession(clients[i%len(clients)], concurrency.WithTTL(60))
 		if err != nil {
 			die("session: %v", err)
 		}

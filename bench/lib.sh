@@ -161,12 +161,12 @@ sx_stop() {
 
 sx_pids() { join "${sx_pid[1]}" "${sx_pid[2]}" "${sx_pid[3]}"; }
 
-# The number of the node that leads the group of untagged locks, group 0.
+# The number of the node that leads the group of untagged locks, group 0, and its term.
 sx_leader() {
     "$bin" status --json --nodes "$sx_nodes" 2>/dev/null | python3 -c '
 import json, sys
-leader = json.load(sys.stdin)["groups"][0]["leader"]
-print(leader[1:])'
+group = json.load(sys.stdin)["groups"][0]
+print(group["leader"][1:], group["term"])'
 }
 
 # --- etcd: three members with its defaults. Arrays etcd_client, etcd_peer, etcd_pid.
