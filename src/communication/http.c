@@ -48,6 +48,8 @@ struct head_scan {
     uint8_t last;
     bool colon;           /* the current line has one */
     bool done;
+    int bad_status;       /* of the byte that did not pass */
+    const char *reason;
 };
 
 struct http_parser {
@@ -269,55 +271,65 @@ static void begin(struct http_parser *p)
     }
 }
 
+static bool refuse_head(struct head_scan *h, int status, const char *reason)
+{
+    h->bad_status = status;
+    h->reason = reason;
+    return false;
+}
+
 /* The end of a line. */
-static int head_line(struct http_parser *p, struct head_scan *h)
+static bool head_line(struct head_scan *h)
 {
     bool empty = h->line_bytes == 2;
     if (empty && h->lines == 0) {
         h->empty_bytes += 2;
         if (h->empty_bytes > EMPTY_LINE_BYTES_MAX) {
-            return refuse(p, 400, "empty lines instead of a request");
+            return refuse_head(h, 400, "empty lines instead of a request");
         }
     } else if (empty) {
         h->done = true;
     } else {
         if (h->lines > 0 && !h->colon) {
-            return refuse(p, 400, "a header without a colon");
+            return refuse_head(h, 400, "a header without a colon");
         }
         if (++h->lines > LIMIT_HTTP_HEADERS + 1) {
-            return refuse(p, 431, "more than 64 headers");
+            return refuse_head(h, 431, "more than 64 headers");
         }
     }
     h->line_bytes = 0;
     h->colon = false;
-    return 0;
+    return true;
 }
 
 /* One byte of the head. Strict where llhttp's versions differ: CRLF and nothing else ends a line. */
-static int head_byte(struct http_parser *p, struct head_scan *h, uint8_t c)
+static bool head_byte(struct head_scan *h, uint8_t c)
 {
     if (c == 0 || (c == '\n' && h->last != '\r') || (h->last == '\r' && c != '\n')) {
-        return refuse(p, 400, "a line of the head must end in CRLF and contain neither CR, LF nor NUL");
+        return refuse_head(h, 400, "a line of the head must end in CRLF and contain neither CR, LF nor NUL");
     }
     if (h->lines > 0 && h->line_bytes == 0 && (c == ' ' || c == '\t')) {
-        return refuse(p, 400, "folded headers are not taken");
+        return refuse_head(h, 400, "folded headers are not taken");
+    }
+    if (h->lines == 0 && c == ' ' && h->last == ' ') {
+        return refuse_head(h, 400, "the parts of a request line are separated by one space");
     }
     if (h->lines > 0 && c == ':' && !h->colon) {
         if (h->line_bytes == 0 || h->last == ' ' || h->last == '\t') {
-            return refuse(p, 400, "a header's name must stand directly before its colon");
+            return refuse_head(h, 400, "a header's name must stand directly before its colon");
         }
         h->colon = true;
     }
     h->line_bytes++;
     if (h->lines == 0 && h->line_bytes > LIMIT_HTTP_LINE_BYTES) {
-        return refuse(p, 414, "the request line is longer than 8 KiB");
+        return refuse_head(h, 414, "the request line is longer than 8 KiB");
     }
     h->header_bytes += h->lines > 0;
     if (h->header_bytes > LIMIT_HTTP_HEADER_BYTES) {
-        return refuse(p, 431, "the headers are longer than 16 KiB together");
+        return refuse_head(h, 431, "the headers are longer than 16 KiB together");
     }
     h->last = c;
-    return c == '\n' ? head_line(p, h) : 0;
+    return c != '\n' || head_line(h);
 }
 
 static bool is_chunked(const struct http_parser *p)
@@ -325,24 +337,22 @@ static bool is_chunked(const struct http_parser *p)
     return p->head_done && p->headers[HEADER_TRANSFER_ENCODING].count > 0;
 }
 
-/* How many of the bytes from p->scanned on may go to llhttp (H1): the head up to its end, then the body; chunks in small
- * steps, so that their decoration is weighed before much of it was read. */
-static bool scan(struct http_parser *p, slice_t in, size_t *n)
+/* How many of the bytes from p->scanned on may go to llhttp (H1): the head up to its end, or up to the byte that is refused;
+ * then the body; chunks in small steps, so that their decoration is weighed before much of it was read. */
+static size_t scan(struct http_parser *p, slice_t in)
 {
-    *n = in.len - p->scanned;
+    size_t left = in.len - p->scanned, i = p->scanned;
     if (p->head.done) {
-        *n = is_chunked(p) && *n > CHUNK_STEP_BYTES ? CHUNK_STEP_BYTES : *n;
-        return true;
+        return is_chunked(p) && left > CHUNK_STEP_BYTES ? CHUNK_STEP_BYTES : left;
     }
-    size_t i = p->scanned;
     while (i < in.len && !p->head.done) {
-        if (head_byte(p, &p->head, in.ptr[i++]) != 0) {
-            return false;
+        if (!head_byte(&p->head, in.ptr[i])) {
+            break;
         }
+        i++;
     }
-    *n = i - p->scanned;
     p->head_bytes = i;
-    return true;
+    return i - p->scanned;
 }
 
 static int status_of(llhttp_errno_t e)
@@ -379,10 +389,7 @@ static enum http_result finish(struct http_parser *p, struct http_request *out)
 static enum http_result feed(struct http_parser *p, slice_t in)
 {
     while (p->scanned < in.len) {
-        size_t n;
-        if (!scan(p, in, &n)) {
-            return HTTP_BAD;
-        }
+        size_t n = scan(p, in);
         const char *at = (const char *)in.ptr + p->scanned;
         llhttp_errno_t e = llhttp_execute(&p->ll, at, n);
         if (p->complete && e == HPE_PAUSED) {
@@ -394,6 +401,10 @@ static enum http_result feed(struct http_parser *p, slice_t in)
             return HTTP_BAD;
         }
         p->scanned += n;
+        if (p->head.bad_status != 0) { /* after what llhttp says of the bytes before it: the cut must not change the answer */
+            refuse(p, p->head.bad_status, p->head.reason);
+            return HTTP_BAD;
+        }
         if (is_chunked(p) && p->scanned - p->head_bytes > p->body.len * (1 + CHUNK_OVERHEAD_FACTOR) + CHUNK_OVERHEAD_BYTES) {
             refuse(p, 400, "chunk extensions or trailers larger than their chunks");
             return HTTP_BAD;
