@@ -6,6 +6,7 @@
 #include "nodes/node_internal.h"
 
 #include "communication/resp.h"
+#include "utils/limits.h"
 
 #include <stdlib.h>
 
@@ -90,6 +91,10 @@ static void read_execute(struct node *n, struct node_group *g, slice_t query, st
         lock_sm_query(g->locks, group_log_now(n, g), &q, reply);
     } else {
         resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
+    }
+    if (reply->len > LIMIT_FRAME_BYTES) { /* sixty thousand waiters, say: it may have to travel, and no field of a frame takes more */
+        buf_clear(reply);
+        resp_error(reply, "LIMIT", "the reply would be larger than %d bytes", LIMIT_FRAME_BYTES);
     }
 }
 
