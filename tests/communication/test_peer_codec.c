@@ -511,7 +511,8 @@ static void the_table_in_the_documentation_is_this_one(void **state)
     page.len = fread(buf_reserve(&page, 1 << 20), 1, 1 << 20, file);
     fclose(file);
     if (memmem(page.ptr, page.len, want.ptr, want.len) == NULL) {
-        fail_msg("docs/wire.md must contain\n%.*s", (int)want.len, (const char *)want.ptr);
+        fwrite(want.ptr, 1, want.len, stderr);
+        fail_msg("%s must contain the table above", wire_md);
     }
     buf_fini(&want);
     buf_fini(&page);
