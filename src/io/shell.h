@@ -26,7 +26,9 @@ struct client {
     conn_id_t id;
     enum door_kind door;
     struct buf in;             /* bytes the node has not consumed */
-    bool reading, closing, close_after_write;
+    bool reading, closing;
+    bool lingering;            /* our side has ended; what comes is thrown away */
+    uv_shutdown_t shutdown;
     uint32_t writes;           /* uv_write requests on their way */
 };
 

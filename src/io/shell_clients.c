@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { LINGER_BYTES_MAX = 1024 * 1024 };
+
 struct client_write {
     uv_write_t req;
     struct buf data;
@@ -31,6 +33,12 @@ static void on_closed(uv_handle_t *h)
     struct client *c = h->data;
     buf_fini(&c->in);
     free(c);
+}
+
+static void on_shutdown(uv_shutdown_t *req, int status)
+{
+    (void)req;
+    (void)status; /* the end comes with the client's, or with the node's second EF_CLOSE_CONN */
 }
 
 /* The connection is over: tells the node and frees it. Safe to call twice. */
@@ -68,7 +76,7 @@ static void client_deliver(struct client *c, slice_t data)
     struct shell *s = c->shell;
     shell_event(s, &ev);
     c = client_find(s, id);
-    if (c == NULL) {
+    if (c == NULL || c->lingering) {
         return;
     }
     syn_assert(ev.consumed <= data.len);
@@ -90,6 +98,9 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *b)
     }
     if (nread < 0) {
         client_drop(c, true);
+        return;
+    }
+    if (c->lingering) {
         return;
     }
     if ((uint8_t *)b->base == c->shell->read_buf) {
@@ -176,7 +187,7 @@ static void on_written(uv_write_t *req, int status)
     buf_fini(&w->data);
     free(w);
     c->writes--;
-    if (status < 0 || (c->writes == 0 && c->close_after_write)) {
+    if (status < 0) {
         client_drop(c, true);
     } else if (c->writes == 0) {
         client_drained(c);
@@ -211,24 +222,28 @@ void clients_reply(struct shell *s, struct effect *e)
     uv_write(&w->req, (uv_stream_t *)&c->tcp, &b, 1, on_written);
 }
 
+/* Our side ends after what was sent; what still comes is read and thrown away. Closing over unread bytes would reset the
+ * connection, and the reset would take the last reply from the client (RFC 9112 section 9.6). */
 void clients_close(struct shell *s, conn_id_t id)
 {
     struct client *c = client_find(s, id);
     if (c == NULL) {
         return;
     }
-    client_read(c, false);
-    if (c->writes > 0 && uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp) < 1024 * 1024) {
-        c->close_after_write = true;
-    } else {
+    bool much = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp) >= LINGER_BYTES_MAX;
+    if (c->lingering || much || uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, on_shutdown) != 0) {
         client_drop(c, true);
+        return;
     }
+    c->lingering = true;
+    buf_fini(&c->in);
+    client_read(c, true);
 }
 
 void clients_pause(struct shell *s, conn_id_t id)
 {
     struct client *c = client_find(s, id);
-    if (c != NULL) {
+    if (c != NULL && !c->lingering) {
         client_read(c, false);
     }
 }
@@ -237,7 +252,7 @@ void clients_pause(struct shell *s, conn_id_t id)
 void clients_resume(struct shell *s, conn_id_t id)
 {
     struct client *c = client_find(s, id);
-    if (c == NULL) {
+    if (c == NULL || c->lingering) {
         return;
     }
     client_read(c, true);

@@ -65,7 +65,7 @@ struct event {
 enum effect_type {
     EF_LOG = 1,        /* seq, data = records for store_append; then store_sync; then EV_LOG_DONE(seq) */
     EF_REPLY,          /* conn, data */
-    EF_CLOSE_CONN,     /* conn, after what was sent has left */
+    EF_CLOSE_CONN,     /* conn: after what was sent has left and the client has closed, or at once when it comes a second time */
     EF_PAUSE_CONN,     /* conn: stop reading from it (back-pressure) */
     EF_RESUME_CONN,    /* conn */
     EF_LINK_SEND,      /* link, data = one frame (or more) */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, HTTP_TIMER_MS = 1000 };
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, HTTP_TIMER_MS = 1000, CLOSE_MS = 2000 };
 
 static bool conn_eq(const struct map_node *m, const void *key)
 {
@@ -295,6 +295,14 @@ void doors_drained(struct node *n, conn_id_t id)
     }
 }
 
+/* The first time the driver lets what was sent leave and the client close; a second time, CLOSE_MS later, it does not wait. */
+static void close_now(struct node *n, struct conn *c)
+{
+    c->close_ms = n->now_ms + CLOSE_MS;
+    n->doors->next_timer_ms = c->close_ms < n->doors->next_timer_ms ? c->close_ms : n->doors->next_timer_ms;
+    effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
+}
+
 void doors_flush(struct node *n)
 {
     struct doors *d = n->doors;
@@ -309,12 +317,12 @@ void doors_flush(struct node *n)
             buf_swap(&e->data, &c->out);
             buf_clear(&c->out);
         }
-        if (c->unsent_bytes > LIMIT_OUTPUT_BYTES) {
+        if (c->unsent_bytes > LIMIT_OUTPUT_BYTES && c->close_ms == 0) {
             metrics_refused(&n->metrics, REFUSED_OUTPUT);
             c->closing = true;
-            effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
-        } else if (c->closing && c->first_slot == c->next_slot) {
-            effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
+            close_now(n, c);
+        } else if (c->closing && c->close_ms == 0 && c->first_slot == c->next_slot) {
+            close_now(n, c);
         } else if (!c->closing) {
             conn_resume(n, c);
         }
@@ -374,6 +382,13 @@ void doors_timers(struct node *n)
     uint64_t next = UINT64_MAX;
     list_each(it, &d->all) {
         struct conn *c = CONTAINER_OF(it, struct conn, all);
+        if (c->close_ms != 0) {
+            if (n->now_ms >= c->close_ms) {
+                close_now(n, c);
+            }
+            next = c->close_ms < next ? c->close_ms : next;
+            continue;
+        }
         if (c->kind == DOOR_HTTP) {
             http_door_timers(n, c);
             next = n->now_ms + HTTP_TIMER_MS < next ? n->now_ms + HTTP_TIMER_MS : next;

@@ -44,7 +44,7 @@ struct conn {
     int proto;           /* 2 or 3 */
     struct resp_parser resp;
     struct http_parser *http;
-    uint64_t close_ms;   /* HTTP, closing: when the client's time to close first is over */
+    uint64_t close_ms;   /* when the client's time to take the rest and close first is over; 0: not asked to close yet */
     uint64_t first_slot, next_slot;
     struct door_slot *slots; /* ring of slots_cap, a power of two */
     uint32_t slots_cap;

@@ -13,8 +13,6 @@
 
 #include <stdlib.h>
 
-enum { CLOSE_MS = 2000 };
-
 void http_write_error(struct buf *body, const char *code, slice_t text)
 {
     enum error_word word;
@@ -240,11 +238,9 @@ void http_door_fini(struct conn *c)
 void http_door_timers(struct node *n, struct conn *c)
 {
     if (c->closing) {
-        c->close_ms = c->close_ms == 0 ? n->now_ms + CLOSE_MS : c->close_ms;
-        if (n->now_ms >= c->close_ms && c->first_slot == c->next_slot) {
-            effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id; /* the client had its time to read the rest */
-        }
-    } else if (c->http != NULL && http_parser_overdue(c->http, n->now_ms)) {
+        return;
+    }
+    if (c->http != NULL && http_parser_overdue(c->http, n->now_ms)) {
         metrics_refused(&n->metrics, REFUSED_SLOW);
         refuse_connection(n, c, 408, "the request took too long to arrive");
     } else if (c->first_slot == c->next_slot && n->now_ms - c->last_ms >= LIMIT_HTTP_IDLE_MS) {
