@@ -73,6 +73,9 @@ static enum line read_length(slice_t in, size_t *at, uint64_t max, uint64_t *out
     if (digits == 0 || in.ptr[i] != '\r' || (in.ptr[first] == '0' && (digits > 1 || *negative))) {
         return LINE_BAD;
     }
+    if (*negative && digits > NEGATIVE_DIGITS_MAX) {
+        return LINE_BAD; /* below what 64 bits hold (I3) */
+    }
     if (i + 1 == in.len) {
         return LINE_MORE;
     }
