@@ -19,7 +19,7 @@ _synaxis() {
         "session keepalive") list="--nodes --password --timeout --json --help " ;;
         "session end") list="--nodes --password --timeout --json --help " ;;
         "session list") list="--nodes --password --timeout --json --help " ;;
-        "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --hold " ;;
+        "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --kill-from-stdin --hold " ;;
         "healthcheck"*) list="--nodes --password --timeout --json --help --http " ;;
         "completion"*) list="--nodes --password --timeout --json --help " ;;
         "version"*) list="--nodes --password --timeout --json --help " ;;

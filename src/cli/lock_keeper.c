@@ -80,7 +80,7 @@ static enum renewal renew(struct lock_keeper *k, uint64_t deadline_ms)
 static void *keep(void *arg)
 {
     struct lock_keeper *k = arg;
-    uint64_t next_ms = k->renew_at_once ? 0 : k->base_ms + k->ttl_ms / 3;
+    uint64_t next_ms = k->renew_at_once ? 0 : k->base_ms + k->ttl_ms / 4;
     while (!stopped_by(k, next_ms)) {
         uint64_t started_ms = now_ms(), give_up_ms = k->base_ms + k->ttl_ms - k->ttl_ms / 5; /* I2 */
         enum renewal what = UNKNOWN;
@@ -90,7 +90,7 @@ static void *keep(void *arg)
         }
         if (what == RENEWED) {
             k->base_ms = started_ms; /* I1 */
-            next_ms = started_ms + k->ttl_ms / 3;
+            next_ms = started_ms + k->ttl_ms / 4;
         } else if (what == REFUSED) {
             lose(k, 0);
             return NULL;
@@ -98,7 +98,7 @@ static void *keep(void *arg)
             lose(k, k->base_ms + k->ttl_ms);
             return NULL;
         } else {
-            next_ms = now_ms() + AGAIN_MS;
+            next_ms = now_ms() + (k->ttl_ms / 20 < AGAIN_MS ? k->ttl_ms / 20 : AGAIN_MS);
         }
     }
     return NULL;

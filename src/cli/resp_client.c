@@ -326,11 +326,13 @@ enum call_status resp_call(struct resp_client *c, uint64_t deadline_ms, const sl
         if (s == CALL_OK && (!worth_retrying(*reply) || next_ms >= deadline_ms)) {
             return s;
         }
+        if (s != CALL_OK) {
+            c->at = (c->at + 1) % c->n_endpoints;
+        }
         if (s == CALL_TIMEOUT) {
             return s;
         }
         if (s == CALL_UNREACHABLE) {
-            c->at = (c->at + 1) % c->n_endpoints;
             if (++failures > c->n_endpoints) { /* every address once, and the first again: it may have been a stale connection */
                 return s;
             }

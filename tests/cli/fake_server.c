@@ -1,3 +1,5 @@
+/* A RESP server in a thread, for tests: accepts, parses with the product's own parser, and lets the test answer each command. Its thread
+ * takes no signals, so that those meant for the code under test reach it. */
 #include "fake_server.h"
 
 #include "cli/commands.h"

@@ -94,10 +94,11 @@ static void a_stale_lock_ends_the_command(void **state)
 {
     (void)state;
     struct script s = {.stale = true};
-    struct fake_output o = run(&s, "lock run --ttl 100 job sleep 600");
+    struct fake_output o = run(&s, "lock run --ttl 900 job sleep 600");
     assert_int_equal(o.code, CLI_LOCK_LOST);
     assert_non_null(strstr(o.err, "job"));
     assert_non_null(strstr(o.err, "STALE"));
+    assert_int_equal(s.renews, 1); /* the cluster's word is final: no waiting for the TTL */
     assert_int_equal(s.releases, 0); /* it is another's by now */
     fake_output_free(&o);
 }
