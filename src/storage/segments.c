@@ -163,6 +163,13 @@ static int make_ready(struct store *s, const char *from, struct segment_file *ou
     return err;
 }
 
+/* The first segments are small and double, so that a new node has little to zero before it serves; later ones are whole. */
+static uint64_t segment_size(const struct store *s, uint64_t number)
+{
+    uint64_t bytes = number <= SEGMENT_DOUBLINGS ? (uint64_t)SEGMENT_BYTES_FIRST << (number - 1) : s->options.segment_bytes;
+    return bytes < s->options.segment_bytes ? bytes : s->options.segment_bytes;
+}
+
 static enum store_status prepare_locked(struct store *s, char text[ERROR_BYTES])
 {
     pthread_mutex_lock(&s->lock);
@@ -173,7 +180,7 @@ static enum store_status prepare_locked(struct store *s, char text[ERROR_BYTES])
         return STORE_OK;
     }
     const char *from = s->have_spare ? SPARE_NAME : PREPARE_NAME;
-    struct segment_file f = {.fd = -1, .number = number, .bytes = s->options.segment_bytes};
+    struct segment_file f = {.fd = -1, .number = number, .bytes = segment_size(s, number)};
     int err = make_ready(s, from, &f);
     if (err != 0) {
         if (!s->have_spare) {

@@ -14,6 +14,8 @@
 
 enum {
     SEGMENT_BYTES_MIN = 64 * 1024,
+    SEGMENT_BYTES_FIRST = 1024 * 1024,
+    SEGMENT_DOUBLINGS = 16,
     SEGMENT_ZERO_SLICE = 512 * 1024, /* zeros are written and synced in slices, so that the log's own syncs get between */
     FILE_NAME_BYTES = 64,
     ERROR_BYTES = 512,
