@@ -63,7 +63,12 @@ void http_session_keepalive(struct http_call *h);
 void http_session_end(struct http_call *h);
 void http_sessions(struct http_call *h);
 
+/* share/openapi.json, embedded at build time. */
+extern const unsigned char openapi_json[];
+extern const size_t openapi_json_bytes;
+
 /* http_status.c */
+void http_openapi(struct http_call *h);
 void http_livez(struct http_call *h);
 void http_readyz(struct http_call *h);
 void http_health(struct http_call *h);

@@ -13,6 +13,7 @@ static const struct route ROUTES[] = {
     {"/readyz", METHOD_GET, http_readyz},
     {"/health", METHOD_GET, http_health},
     {"/metrics", METHOD_GET, http_metrics},
+    {"/openapi.json", METHOD_GET, http_openapi},
     {"/raft/state", METHOD_GET, http_raft_state},
     {"/cluster", METHOD_GET, http_cluster},
     {"/lock/acquire", METHOD_POST, http_lock_acquire},

@@ -1,4 +1,4 @@
-/* Probes and views of the node itself: /livez, /readyz, /health, /raft/state, /cluster. They answer at once, from what this node knows.
+/* Probes and views of the node itself: /livez, /readyz, /health, /raft/state, /cluster, /openapi.json. They answer at once, from what this node knows.
  *
  * Alive: the loop turns; never a question of quorum, so that nobody restarts a node because others are gone. Ready: every group
  * replicated here knows its leader and has applied nearly all that is committed, the disk takes writes, and no shutdown is on. */
@@ -142,6 +142,14 @@ void http_raft_state(struct http_call *h)
     buf_printf(b, ",\"commit_index\":%llu,\"applied_index\":%llu", (unsigned long long)st.commit, (unsigned long long)g->applied);
     put_groups(n, b);
     buf_put_u8(b, '}');
+    http_send(h, &a);
+    buf_fini(&a.body);
+}
+
+void http_openapi(struct http_call *h)
+{
+    struct http_answer a = {.n = h->n, .status = 200, .type = HTTP_JSON};
+    buf_append(&a.body, openapi_json, openapi_json_bytes);
     http_send(h, &a);
     buf_fini(&a.body);
 }
