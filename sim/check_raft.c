@@ -236,6 +236,7 @@ static void check_append_only(struct sim *s, struct sim_node *n, slice_t records
                      (unsigned long long)rec.index);
         }
         s->r->entries += rec.n_entries;
+        TRACE(s, "n%u group %u log entries from %llu, %u of them", n->index + 1, rec.group, (unsigned long long)rec.index, rec.n_entries);
     }
     if (!r.ok) {
         sim_fail(s, "n%u writes records that do not decode", n->index + 1);

@@ -245,6 +245,7 @@ static void flush_end(struct sim *s, struct sim_node *n)
         return;
     }
     struct event ev = {.type = EV_LOG_DONE, .seq = queue_take(s, n, count), .value = 100};
+    TRACE(s, "n%u flushed up to batch %llu", n->index + 1, (unsigned long long)ev.seq);
     sim_node_give(s, n, &ev);
     if (!n->up || n->life != life) {
         return;
@@ -363,6 +364,7 @@ void sim_disk_effect(struct sim *s, struct sim_node *n, struct effect *e)
         job_add(s, n, e);
         return;
     }
+    TRACE(s, "n%u writes batch %llu, %zu bytes", n->index + 1, (unsigned long long)e->seq, e->data.len);
     raft_check_records(s, n, buf_slice(&e->data));
     queue_add(n, e);
     flush_begin(s, n);

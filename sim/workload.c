@@ -171,7 +171,7 @@ void workload_granted(struct sim *s, struct sim_client *c, uint64_t op)
 static bool hold_more(struct sim *s, struct sim_client *c, const struct sim_op *o)
 {
     enum op_kind kind = o->resource >= RES_CONV && o->resource < RES_AGAIN ? OP_CONVERT : OP_RENEW;
-    if (c->renews == 0 || s->healed || o->session != 0) {
+    if (c->renews == 0 || s->healed || o->session != 0 || o->kind == OP_ACQUIREALL) {
         return false;
     }
     c->renews--;
