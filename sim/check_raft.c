@@ -167,7 +167,21 @@ static void model_run(struct sim *s, struct sim_node *n, uint32_t group, struct 
     }
 }
 
-/* R7: terms never fall; one vote per term, whatever restarts there were. */
+/* R7: one vote per term, whatever restarts there were. A vote that no disk ever held was not given: nothing spoke of it (R6). */
+static void check_vote(struct sim *s, const struct sim_node *n, uint32_t group, uint64_t term, node_id_t vote)
+{
+    if (vote == 0 || vote == (node_id_t)AMNESIAC_VOTE) {
+        return;
+    }
+    node_id_t *was = &term_facts(s, group, term)->votes[n->index];
+    if (*was != 0 && *was != vote) {
+        sim_fail(s, "R7: n%u group %u votes for %u in term %llu after it voted for %u", n->index + 1, group, vote,
+                 (unsigned long long)term, *was);
+    }
+    *was = vote;
+}
+
+/* R7: terms never fall. */
 static void model_hard_state(struct sim *s, struct sim_node *n, struct durable_group *d, const struct log_record *rec)
 {
     if (rec->term < d->term) {
@@ -177,15 +191,9 @@ static void model_hard_state(struct sim *s, struct sim_node *n, struct durable_g
     }
     d->term = rec->term;
     d->vote = rec->vote;
-    if (rec->vote == 0 || rec->vote == (node_id_t)AMNESIAC_VOTE) {
-        return;
+    if (d == &n->durable[rec->group]) {
+        check_vote(s, n, rec->group, rec->term, rec->vote);
     }
-    node_id_t *vote = &term_facts(s, rec->group, rec->term)->votes[n->index];
-    if (*vote != 0 && *vote != rec->vote) {
-        sim_fail(s, "R7: n%u group %u votes for %u in term %llu after it voted for %u", n->index + 1, rec->group, rec->vote,
-                 (unsigned long long)rec->term, *vote);
-    }
-    *vote = rec->vote;
 }
 
 static void model_mark(struct durable_group *d, const struct log_record *rec)
@@ -307,6 +315,7 @@ void raft_check_recovered(struct sim *s, struct sim_node *n, bool lost_nothing)
             was->first = n->tail[g].first = 1;
         }
         check_lost(s, n, g, was, was->first + was->count - 1, &now);
+        check_vote(s, n, g, now.term, now.vote);
         copy_model(&n->durable[g], &now);
         copy_model(&n->tail[g], &now);
         free(now.hashes);
@@ -344,7 +353,7 @@ static bool promises(const struct sim_node *n, const struct consensus_msg *m, co
     switch (m->type) {
     case MSG_VOTE:
         *what = "its own candidacy";
-        return d->term == m->term && d->vote == n->opt.self;
+        return (d->term == m->term && d->vote == n->opt.self) || d->term > m->term; /* an old one binds nobody */
     case MSG_VOTE_REPLY:
         *what = "a vote";
         return m->reject || (d->term == m->term && d->vote == m->to) || d->term > m->term;

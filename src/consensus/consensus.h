@@ -30,7 +30,8 @@ enum entry_type { ENTRY_NORMAL = 1, ENTRY_NOOP = 2, ENTRY_CONFIG = 3 };
 
 struct consensus_member {
     node_id_t id;
-    bool voter; /* false: learner, never counted for votes, commit, or CheckQuorum (R10) */
+    bool voter;    /* false: learner, never counted for votes, commit, or CheckQuorum (R10) */
+    uint64_t disk; /* which data directory of that node is meant; 0: its first one. Another one is a lost disk (P8) */
 };
 
 struct consensus_config {
@@ -186,7 +187,8 @@ bool consensus_take_committed(struct consensus *c, struct entry *out);
 bool consensus_take_read(struct consensus *c, uint64_t *ctx, uint64_t *index);
 
 /* Snapshots. The node makes them (it owns the state machine); the replica decides who needs one.
- * A snapshot of index that is durable on this node: the log may forget entries up to and including keep_from - 1. */
+ * A snapshot of index is durable on this node, and so is its log (index <= consensus_durable): the log may forget entries up to
+ * and including keep_from - 1. */
 void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term, uint64_t keep_from);
 /* A follower needs a snapshot: the replica asks for bytes [offset, ...) of the newest one, for `to`. */
 bool consensus_wants_chunk(struct consensus *c, node_id_t *to, uint64_t *snapshot_index, uint64_t *offset);
@@ -210,6 +212,7 @@ const struct consensus_config *consensus_config_now(const struct consensus *c);
 const struct consensus_config *consensus_config_applied(const struct consensus *c);
 uint32_t consensus_peers(const struct consensus *c, struct consensus_peer_status *out, uint32_t max);
 /* Term of the entry at index; 0 when the log does not have it. */
+uint64_t consensus_durable(const struct consensus *c); /* the last entry that is on this node's disk */
 uint64_t consensus_term_at(const struct consensus *c, uint64_t index);
 /* The entry at index, for a node that must look at the tail (time of the last entry); false when not in memory. */
 bool consensus_entry_at(const struct consensus *c, uint64_t index, struct entry *out);

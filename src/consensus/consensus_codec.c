@@ -17,6 +17,7 @@ void consensus_config_encode(const struct consensus_config *c, struct buf *out)
     for (uint32_t i = 0; i < c->count; i++) {
         buf_put_u32(out, c->members[i].id);
         buf_put_u8(out, c->members[i].voter ? 1 : 0);
+        buf_put_u64(out, c->members[i].disk);
     }
 }
 
@@ -32,6 +33,7 @@ bool consensus_config_decode(slice_t s, struct consensus_config *out)
         m->id = reader_u32(&r);
         uint8_t voter = reader_u8(&r);
         m->voter = voter == 1;
+        m->disk = reader_u64(&r);
         if (!r.ok || m->id == 0 || voter > 1) {
             return false;
         }

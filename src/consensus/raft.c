@@ -419,6 +419,11 @@ uint32_t consensus_peers(const struct consensus *c, struct consensus_peer_status
     return n;
 }
 
+uint64_t consensus_durable(const struct consensus *c)
+{
+    return c->durable;
+}
+
 uint64_t consensus_term_at(const struct consensus *c, uint64_t index)
 {
     return raft_log_term(&c->log, index);

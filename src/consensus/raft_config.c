@@ -154,16 +154,18 @@ const struct consensus_config *consensus_config_applied(const struct consensus *
     return &c->configs[0].config;
 }
 
-/* Exactly one member joins, leaves or changes between learner and voter, and a voter remains. */
+/* Exactly one member joins, leaves, changes between learner and voter, or has another disk, and a voter remains. Nobody votes with a
+ * disk that was not a learner's first: a learner has applied all that the lost disk may have helped to commit. */
 static bool is_one_step(const struct consensus_config *now, const struct consensus_config *next)
 {
     uint32_t changes = 0, voters = 0;
     for (uint32_t i = 0; i < next->count; i++) {
         const struct consensus_member *m = &next->members[i], *was = find(now, m->id);
-        if (m->id == 0 || find(next, m->id) != m) {
+        bool other_disk = was != NULL && was->disk != m->disk;
+        if (m->id == 0 || find(next, m->id) != m || (other_disk && m->voter)) {
             return false;
         }
-        changes += was == NULL || was->voter != m->voter;
+        changes += was == NULL || was->voter != m->voter || other_disk;
         voters += m->voter;
     }
     for (uint32_t i = 0; i < now->count; i++) {

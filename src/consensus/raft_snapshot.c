@@ -248,7 +248,7 @@ void consensus_installed(struct consensus *c, uint64_t index, uint64_t term, con
 
 void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term, uint64_t keep_from)
 {
-    syn_assert(index <= c->applied && keep_from <= index + 1);
+    syn_assert(index <= c->applied && index <= c->durable && keep_from <= index + 1);
     if (index <= c->snap_index) {
         return;
     }
@@ -258,6 +258,4 @@ void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term,
     if (keep_from > c->log.prev_index + 1) {
         raft_log_drop(&c->log, keep_from - 1);
     }
-    c->unstable = c->unstable > index ? c->unstable : index + 1; /* the snapshot is these entries' durable form */
-    c->durable = c->durable > index ? c->durable : index;
 }

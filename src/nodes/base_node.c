@@ -58,8 +58,8 @@ static void node_recover_group(struct node *n, struct node_group *g, const struc
     for (uint32_t i = 0; i < g->placement.count; i++) {
         placed_here |= g->placement.members[i].id == n->opt.self;
     }
-    if (!placed_here && !sg->exists) {
-        return;
+    if (!sg->exists && !(placed_here && n->fresh)) {
+        return; /* placed here later: its leader will say so */
     }
     if (sg->exists && sg->vote == GROUP_AMNESIAC) {
         r.vote = 0;
@@ -101,13 +101,15 @@ struct node *node_new(const struct node_options *o, const struct store_recovery 
     n->dirty_next = calloc(o->groups, sizeof *n->dirty_next);
     n->groups = calloc(o->groups, sizeof *n->groups);
     syn_assert(n->groups != NULL && n->dirty != NULL && n->dirty_next != NULL);
-    n->fresh = o->fresh;
+    n->fresh = true;
     for (uint32_t i = 0; i < o->groups; i++) {
         group_init(n, i);
     }
     members_place(n);
     for (uint32_t i = 0; i < o->groups; i++) {
-        n->fresh = n->fresh && !recovered->groups[i].exists;
+        n->fresh = n->fresh && !rejoin_remembers(&recovered->groups[i]);
+    }
+    for (uint32_t i = 0; i < o->groups; i++) {
         node_recover_group(n, &n->groups[i], &recovered->groups[i]);
     }
     links_start(n);
@@ -126,13 +128,13 @@ bool node_restore_end(struct node *n, uint32_t group)
 
 void node_free(struct node *n)
 {
+    wheel_fini(&n->wheel); /* first: nothing that is freed below leaves its timer behind */
     route_fini(n);
     doors_free(n->doors);
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         group_fini(&n->groups[i]);
     }
     links_fini(n);
-    wheel_fini(&n->wheel);
     lock_out_fini(&n->lock_out);
     metrics_fini(&n->metrics);
     map_fini(&n->requests);
@@ -161,13 +163,14 @@ static void node_begin(struct node *n)
         }
         g->recover_run = NULL;
         if (n->fresh) {
-            g->amnesiac = true;
+            rejoin_forgotten(n, g);
         }
         consensus_set_may_vote(g->consensus, !g->amnesiac);
+        rejoin_config_seen(n, g);
         group_touch(n, g);
     }
     if (n->fresh && n->opt.n_members == 1) {
-        members_bootstrap(n);
+        rejoin_bootstrap(n);
     }
 }
 
@@ -243,13 +246,13 @@ static void node_timers(struct node *n)
     if (n->now_ms >= n->housekeeping_ms) {
         n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
         if (n->fresh) {
-            members_bootstrap(n);
+            rejoin_bootstrap(n);
         }
         for (uint32_t i = 0; i < n->opt.groups; i++) {
             struct node_group *g = &n->groups[i];
             if (g->hosted) {
                 members_duty(n, g);
-                members_rejoin(n, g);
+                rejoin_ask(n, g);
                 group_session_duty(n, g);
                 probe_duty(n, g);
             }

@@ -253,7 +253,7 @@ static void group_apply_committed(struct node *n, struct node_group *g)
         if (e.type == ENTRY_NORMAL) {
             apply_normal(n, g, &e);
         } else if (e.type == ENTRY_CONFIG) {
-            members_config_seen(n, g);
+            rejoin_config_seen(n, g);
         }
         g->applied = e.index;
         g->applied_term = e.term;
@@ -397,6 +397,7 @@ void group_turn(struct node *n, struct node_group *g)
     }
     snapshot_serve(n, g);
     snapshot_take_install(n, g);
+    snapshot_finish(n, g);
     snapshot_maybe_begin(n, g);
     snapshot_step(n, g);
 }

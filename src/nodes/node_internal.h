@@ -82,7 +82,8 @@ struct pending_read {
 
 struct group_snapshot {        /* being made */
     bool making;
-    bool all_written;
+    bool all_written;          /* handed to the store */
+    bool written;              /* durable */
     uint64_t index, term, offset;
     uint64_t time_ms;          /* applied_time at index */
     uint64_t next_step_ms;
@@ -102,8 +103,7 @@ struct node_group {
     uint32_t id;
     bool hosted;
     bool dirty;                /* in node.dirty: has something to take this turn */
-    bool amnesiac;             /* lost its disk: no votes until demoted and promoted again (P8) */
-    bool saw_learner;
+    bool amnesiac;             /* lost its disk, or never had a say: no votes until it has rejoined (node_rejoin.c) */
     struct consensus_recovered recover;      /* between node_new and the first event */
     const struct store_group *recover_run;
     struct consensus *consensus;
@@ -306,6 +306,7 @@ void links_fini(struct node *n);
 void snapshot_maybe_begin(struct node *n, struct node_group *g);
 void snapshot_step(struct node *n, struct node_group *g);
 void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool ok);
+void snapshot_finish(struct node *n, struct node_group *g);     /* once the log is durable so far, too */
 void snapshot_serve(struct node *n, struct node_group *g);      /* followers that want chunks */
 void snapshot_raw(struct node *n, struct node_group *g, const struct event *ev);
 void snapshot_take_install(struct node *n, struct node_group *g);
@@ -314,14 +315,21 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
 bool snapshot_restore_piece(struct node *n, struct node_group *g, slice_t piece);
 bool snapshot_restore_end(struct node *n, struct node_group *g);
 
+/* node_rejoin.c */
+bool rejoin_remembers(const struct store_group *sg);            /* recovery: this replica may have voted or acknowledged */
+void rejoin_forgotten(struct node *n, struct node_group *g);    /* no votes from now on, and after a restart neither */
+void rejoin_ask(struct node *n, struct node_group *g);          /* amnesiac replica: asks its leader */
+void rejoin_admit(struct node *n, struct node_group *g, node_id_t who); /* leader: makes it a learner with its new disk */
+void rejoin_config_seen(struct node *n, struct node_group *g);  /* after a configuration was applied */
+void rejoin_bootstrap(struct node *n);                          /* a majority remembers nothing: this is a new cluster */
+
 /* node_members.c */
 void members_place(struct node *n);                             /* every group's replica set, by the ring */
 void members_duty(struct node *n, struct node_group *g);        /* leader: one step towards the placement */
 void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op);
 void members_admin(struct node *n, struct node_peer *from, const struct peer_forward *f);
-void members_rejoin(struct node *n, struct node_group *g);      /* amnesiac replica: asks its leader */
-void members_config_seen(struct node *n, struct node_group *g);
-void members_bootstrap(struct node *n);                         /* a majority is fresh: this is a new cluster */
+int config_find(const struct consensus_config *c, node_id_t id); /* -1: not a member */
+bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who);
 void members_snapshot(const struct node *n, struct buf *out);
 bool members_restore(struct node *n, struct reader *r);
 void members_announce(struct node *n, struct node_peer *to);

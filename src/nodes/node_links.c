@@ -187,7 +187,7 @@ static void hello_accepted(struct node *n, struct link *l, const struct peer_hel
     p->gone_told = false;
     node_log(n, LOG_INFO, "linked with %s", node_name_of(n, h->node));
     if (n->fresh && h->fresh) {
-        members_bootstrap(n);
+        rejoin_bootstrap(n);
     }
     members_announce(n, p);
     n->parked_retry_ms = 0;
@@ -246,6 +246,7 @@ static void on_consensus(struct node *n, struct node_peer *p, const struct conse
         }
         struct consensus_recovered r = {0}; /* a new home for this group: its leader will fill it */
         group_host(n, g, &r);
+        rejoin_forgotten(n, g);
         node_log(n, LOG_INFO, "group %u: hosting a replica", g->id);
     }
     consensus_step(g->consensus, m, n->now_ms);

@@ -3,10 +3,7 @@
  * The member list is CLUSTER_NODES until the meta group (0) changes it. The hash ring over the members gives each group its
  * replica set; the group's leader walks its configuration towards that set by learners: add a learner, wait until it has
  * caught up, promote it, then demote and remove what is too much (docs/raft.md, "Membership").
- *
- * A replica that lost its disk may not vote with what it forgot (P8): it asks its leader to be demoted to a learner and, once
- * caught up, promoted again; only a configuration entry that makes it a voter after one that did not lets it vote. A wholly
- * new cluster is told apart by a majority of members that all remember nothing. */
+ * Replicas that lost their disk are node_rejoin.c's. */
 #include "nodes/node_internal.h"
 
 #include "communication/resp.h"
@@ -14,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DUTY_EVERY_MS = 200, REJOIN_EVERY_MS = 300, CAUGHT_UP_ENTRIES = 1000, SETTLED_MS = 3000, BOOTSTRAP_WAIT_MS = 1000 };
+enum { DUTY_EVERY_MS = 200, CAUGHT_UP_ENTRIES = 1000, SETTLED_MS = 3000 };
 
 void members_place(struct node *n)
 {
@@ -37,7 +34,7 @@ void members_place(struct node *n)
     free(rows);
 }
 
-static int config_find(const struct consensus_config *c, node_id_t id)
+int config_find(const struct consensus_config *c, node_id_t id)
 {
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->members[i].id == id) {
@@ -68,7 +65,7 @@ static bool caught_up(const struct node_group *g, node_id_t id)
     return peer_state(g, id, &ps) && ps.active && ps.match > 0 && ps.match + CAUGHT_UP_ENTRIES >= st.last;
 }
 
-static bool group_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who)
+bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who)
 {
     uint64_t index;
     if (consensus_change_config(g->consensus, next, &index) != PROPOSE_OK) {
@@ -79,12 +76,12 @@ static bool group_change(struct node *n, struct node_group *g, const struct cons
     return true;
 }
 
-static bool config_add(struct consensus_config *c, node_id_t id)
+static bool config_add(struct consensus_config *c, node_id_t id, uint64_t disk)
 {
     if (c->count == CONSENSUS_MEMBERS_MAX) {
         return false;
     }
-    c->members[c->count++] = (struct consensus_member){.id = id, .voter = false};
+    c->members[c->count++] = (struct consensus_member){.id = id, .voter = false, .disk = disk};
     return true;
 }
 
@@ -105,8 +102,9 @@ static void members_step(struct node *n, struct node_group *g, const struct cons
         node_id_t id = want->members[i].id;
         int at = config_find(&next, id);
         if (at < 0) {
-            if (config_add(&next, id)) {
-                group_change(n, g, &next, "adding learner", id);
+            const struct node_peer *p = node_peer_of(n, id);
+            if (config_add(&next, id, p != NULL ? p->uuid : n->opt.node_uuid)) {
+                members_change(n, g, &next, "adding learner", id);
             }
             return;
         }
@@ -114,7 +112,7 @@ static void members_step(struct node *n, struct node_group *g, const struct cons
             growing = true;
             if (caught_up(g, id)) {
                 next.members[at].voter = true;
-                group_change(n, g, &next, "promoting", id);
+                members_change(n, g, &next, "promoting", id);
                 return;
             }
         }
@@ -133,7 +131,7 @@ static void members_step(struct node *n, struct node_group *g, const struct cons
             continue;
         }
         config_drop(&next, (int)i);
-        group_change(n, g, &next, "removing", id);
+        members_change(n, g, &next, "removing", id);
         return;
     }
 }
@@ -195,82 +193,6 @@ void members_duty(struct node *n, struct node_group *g)
     }
 }
 
-void members_config_seen(struct node *n, struct node_group *g)
-{
-    if (!g->amnesiac) {
-        return;
-    }
-    const struct consensus_config *c = consensus_config_applied(g->consensus);
-    int at = config_find(c, n->opt.self);
-    if (at >= 0 && !c->members[at].voter) {
-        g->saw_learner = true;
-    } else if (at >= 0 && g->saw_learner) {
-        g->amnesiac = false;
-        struct consensus_status st;
-        consensus_status(g->consensus, &st);
-        if (n->log_buf.len == 0) {
-            n->log_seq++;
-        }
-        log_put_hard_state(&n->log_buf, g->id, st.term, 0, st.commit);
-        consensus_set_may_vote(g->consensus, true);
-        node_log(n, LOG_INFO, "group %u: voting again after catching up", g->id);
-    }
-}
-
-void members_bootstrap(struct node *n)
-{
-    uint32_t fresh = 1;
-    for (uint32_t i = 0; i < n->n_peers; i++) {
-        fresh += peer_linked(&n->peers[i]) && n->peers[i].fresh;
-    }
-    bool all = fresh == n->opt.n_members;
-    if (!n->fresh || fresh <= n->opt.n_members / 2 || (!all && n->now_ms - n->started_ms < BOOTSTRAP_WAIT_MS)) {
-        return;
-    }
-    n->fresh = false;
-    node_log(n, LOG_INFO, "a new cluster: %u of %u members start empty", fresh, n->opt.n_members);
-    for (uint32_t i = 0; i < n->opt.groups; i++) {
-        struct node_group *g = &n->groups[i];
-        if (g->hosted && g->amnesiac) {
-            g->amnesiac = false;
-            consensus_set_may_vote(g->consensus, true);
-            group_touch(n, g);
-        }
-    }
-}
-
-void members_rejoin(struct node *n, struct node_group *g)
-{
-    if (!g->amnesiac || n->now_ms < g->rejoin_retry_ms) {
-        return;
-    }
-    g->rejoin_retry_ms = n->now_ms + REJOIN_EVERY_MS;
-    for (uint32_t i = 0; i < n->n_peers; i++) {
-        struct node_peer *p = &n->peers[i];
-        if (!peer_linked(p) || p->fresh) {
-            continue;
-        }
-        struct buf op = {0};
-        buf_put_u8(&op, SERVICE_ADMIN);
-        buf_put_u8(&op, ADMIN_REJOIN);
-        buf_put_u32(&op, n->opt.self);
-        struct peer_msg m = {.kind = PEER_FORWARD};
-        m.u.forward = (struct peer_forward){.kind = FORWARD_ADMIN, .group = g->id, .payload = buf_slice(&op)};
-        links_send(n, p, &m); /* whoever leads acts on it; the others answer that they do not */
-        buf_fini(&op);
-    }
-}
-
-static void admin_rejoin(struct node *n, struct node_group *g, node_id_t who)
-{
-    struct consensus_config next = *consensus_config_now(g->consensus);
-    int at = config_find(&next, who);
-    if (at >= 0 && next.members[at].voter && who != n->opt.self) {
-        next.members[at].voter = false;
-        group_change(n, g, &next, "making a learner of (it lost its disk)", who);
-    }
-}
-
 static bool admin_transfer(struct node *n, struct node_group *g, node_id_t to, struct buf *reply)
 {
     int at = config_find(consensus_config_now(g->consensus), to);
@@ -299,7 +221,7 @@ bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t
     if (what == ADMIN_REJOIN) {
         uint32_t who = reader_u32(&r);
         if (r.ok && who == from && g->ready) {
-            admin_rejoin(n, g, who);
+            rejoin_admit(n, g, who);
         }
         resp_simple(reply, "OK");
     } else if (what == ADMIN_TRANSFER) {

@@ -2,7 +2,8 @@
  *
  * The file's content is a head (u32 length; u32 version, u64 time, configuration, member list) and then what the state
  * machine emits (lock_sm_snapshot_step). A snapshot exists once the store says that it is durable; only then may the log
- * forget what it covers (W7), and only then is a received one acknowledged (S15). */
+ * forget what it covers (W7), and only then is a received one acknowledged (S15). What is applied may be ahead of our own disk
+ * (others made the majority): our own snapshot counts only once the log, too, is durable up to its index, so that the log has no gap. */
 #include "nodes/node_internal.h"
 
 #include <stdlib.h>
@@ -87,7 +88,6 @@ void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool
     if (!g->snap.making || g->snap.index != index) {
         return;
     }
-    uint64_t term = g->snap.term;
     g->snap.making = false;
     if (!ok) {
         if (!g->snap.all_written) {
@@ -97,12 +97,23 @@ void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool
         node_log(n, LOG_WARN, "group %u: the snapshot at index %llu could not be written", g->id, (unsigned long long)index);
         return;
     }
-    if (index <= g->snapshot_index) {
+    if (index > g->snapshot_index) {
+        g->snap.written = true;
+        g->snap.making = true;
+        group_touch(n, g);
+    }
+}
+
+void snapshot_finish(struct node *n, struct node_group *g)
+{
+    struct group_snapshot *s = &g->snap;
+    if (!s->making || !s->written || consensus_durable(g->consensus) < s->index) {
         return;
     }
-    g->snapshot_index = index;
-    uint64_t keep = index > KEEP_ENTRIES ? index - KEEP_ENTRIES : 1;
-    consensus_snapshot_made(g->consensus, index, term, keep);
+    s->making = false;
+    g->snapshot_index = s->index;
+    uint64_t keep = s->index > KEEP_ENTRIES ? s->index - KEEP_ENTRIES : 1;
+    consensus_snapshot_made(g->consensus, s->index, s->term, keep);
     snapshot_trim(n);
     group_touch(n, g);
 }
@@ -249,7 +260,7 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     consensus_installed(g->consensus, in->index, in->term, &in->config);
     node_log(n, LOG_INFO, "group %u: caught up by a snapshot at index %llu", g->id, (unsigned long long)in->index);
     install_reset(g);
-    members_config_seen(n, g);
+    rejoin_config_seen(n, g);
     group_touch(n, g);
 }
 
