@@ -235,7 +235,7 @@ static enum store_status write_conclusions(struct opening *o)
         }
     }
     enum store_status st = records.len > 0 ? store_append(o->s, buf_slice(&records)) : STORE_OK;
-    st = st == STORE_OK ? store_sync(o->s) : st == STORE_FULL ? STORE_OK : st;
+    st = st == STORE_OK ? store_sync(o->s) : st;
     for (uint32_t g = 0; g < o->s->options.groups; g++) {
         uint64_t last = replay_last(&o->groups[g]);
         o->s->log.groups[g].last_index = last > o->s->log.groups[g].mark_index ? last : o->s->log.groups[g].mark_index;
