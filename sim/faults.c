@@ -274,7 +274,8 @@ static void inject(struct sim *s, enum sim_fault f)
     case FAULT_OP_TRANSFER:
     case FAULT_OP_REMOVE: {
         struct sim_client *c = &s->clients[prng_below(&s->prng, s->n_clients)];
-        if (c->conn >= 0 && c->expect_count < SIM_EXPECT_MAX / 2) {
+        bool too_few = f == FAULT_OP_REMOVE && s->wiped_node != 0 && s->n_nodes < 4; /* two would be left, one of them empty */
+        if (c->conn >= 0 && c->expect_count < SIM_EXPECT_MAX / 2 && !too_few) {
             fire(s, f);
             uint64_t op = op_new(s, c, OP_ADMIN, 0);
             s->ops[op].lock_id = f;
@@ -326,7 +327,8 @@ void faults_heal(struct sim *s)
     memset(s->slow_until, 0, sizeof s->slow_until);
     s->latency_us_mean = s->latency_us_mean < 2000 ? s->latency_us_mean : 2000;
     s->disk_us_mean = s->disk_us_mean < 3000 ? s->disk_us_mean : 3000;
-    uint32_t spare = (s->n_nodes - 1) / 2;
+    uint32_t members = s->n_nodes - s->shrank, replicas = members < SIM_REPLICAS_MAX ? members : SIM_REPLICAS_MAX;
+    uint32_t spare = (replicas - 1) / 2;
     spare -= spare > 0 && s->wiped_node != 0; /* who lost its disk may still be learning */
     uint32_t leave = spare > 0 && prng_chance(&s->prng, 300000) ? (uint32_t)prng_range(&s->prng, 1, spare) : 0;
     for (uint32_t i = 0; i < s->n_nodes; i++) {

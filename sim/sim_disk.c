@@ -54,8 +54,7 @@ static void faults_before_open(struct sim *s, struct sim_node *n)
 {
     files_mem_fail(n->disk, FILES_MEM_OPS, 0, 0);
     files_mem_quota(n->disk, 0);
-    bool may_lose = s->n_nodes >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1);
-    if (may_lose && n->life > 0 && chance(s, FAULT_DISK_FLIP) && flip_a_bit(s, n)) {
+    if (sim_node_may_lose_disk(s, n) && n->life > 0 && chance(s, FAULT_DISK_FLIP) && flip_a_bit(s, n)) {
         s->wiped_node = n->index + 1;
         n->flips++;
         fire(s, FAULT_DISK_FLIP);

@@ -19,6 +19,7 @@
 
 enum {
     SIM_NODES_MAX = 9,
+    SIM_REPLICAS_MAX = 5,
     SIM_GROUPS_MAX = 16,
     SIM_CLIENTS_MAX = 32,
     SIM_RESOURCES = 12,
@@ -241,6 +242,7 @@ struct sim {
     bool healed;
     uint64_t wiped_node;       /* index + 1; at most one node loses its disk */
     uint32_t removed;          /* member taken out by command, 0: none */
+    bool shrank;               /* a member was ever asked to go: the ADD that answers it may come to nothing */
     /* clients */
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_op *ops;
@@ -277,6 +279,7 @@ enum death { DEATH_PROCESS, DEATH_POWER };
 void sim_node_die(struct sim *s, struct sim_node *n, enum death how);
 void sim_node_event(struct sim *s, struct sim_node *n, const struct sim_event *ev); /* now, or later when it is busy */
 void sim_node_give(struct sim *s, struct sim_node *n, struct event *ev);            /* one event and its effects */
+bool sim_node_may_lose_disk(const struct sim *s, const struct sim_node *n); /* it is the only one, and the others are a majority */
 void sim_node_pause(struct sim *s, struct sim_node *n, uint64_t us);
 uint64_t sim_node_mono_ms(const struct sim *s, const struct sim_node *n);
 

@@ -41,7 +41,7 @@ static void options_fill(struct sim *s, struct sim_node *n)
         o->members[i].peer_port = 7380;
     }
     o->groups = s->n_groups;
-    o->replication_factor = s->n_nodes < 5 ? s->n_nodes : 5;
+    o->replication_factor = s->n_nodes < SIM_REPLICAS_MAX ? s->n_nodes : SIM_REPLICAS_MAX;
     o->virtual_nodes = 16;
     o->election_ms_min = 150;
     o->election_ms_max = 300;
@@ -403,10 +403,15 @@ void sim_node_start(struct sim *s, struct sim_node *n)
     }
 }
 
+bool sim_node_may_lose_disk(const struct sim *s, const struct sim_node *n)
+{
+    uint32_t members = s->n_nodes - s->shrank;
+    return members >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1);
+}
+
 static void maybe_wipe(struct sim *s, struct sim_node *n, bool must)
 {
-    bool allowed = s->n_nodes >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1);
-    if (must || (allowed && chance(s, FAULT_WIPE))) {
+    if (must || (sim_node_may_lose_disk(s, n) && chance(s, FAULT_WIPE))) {
         s->wiped_node = n->index + 1;
         fire(s, FAULT_WIPE);
         start_wiped(s, n);
