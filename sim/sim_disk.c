@@ -67,12 +67,11 @@ static void faults_before_open(struct sim *s, struct sim_node *n)
     }
 }
 
-static void operator_replaces_disk(struct sim *s, struct sim_node *n, const struct buf *error)
+void sim_disk_corrupt(struct sim *s, struct sim_node *n, const char *why)
 {
-    TRACE(s, "n%u does not start: %.*s", n->index + 1, (int)error->len, (const char *)error->ptr);
+    TRACE(s, "n%u does not start: %s", n->index + 1, why);
     if (n->flips == 0) {
-        sim_fail(s, "n%u: its directory is refused as corrupt though nothing was damaged: %.*s", n->index + 1, (int)error->len,
-                 (const char *)error->ptr);
+        sim_fail(s, "n%u: its directory is refused as corrupt though nothing was damaged: %s", n->index + 1, why);
         return;
     }
     n->flips = 0;
@@ -99,9 +98,9 @@ bool sim_disk_open(struct sim *s, struct sim_node *n)
     files_mem_fail(n->disk, FILES_MEM_OPS, 0, 0);
     if (st == STORE_OK) {
         raft_check_recovered(s, n, n->flips == 0);
-        n->flips = 0; /* it hit nothing that matters, or the check has said so */
     } else if (st == STORE_CORRUPT || st == STORE_MISMATCH) {
-        operator_replaces_disk(s, n, &error);
+        buf_put_u8(&error, 0);
+        sim_disk_corrupt(s, n, (const char *)error.ptr);
     } else if (st == STORE_FAILED) {
         TRACE(s, "n%u does not start: %.*s", n->index + 1, (int)error.len, (const char *)error.ptr);
     }

@@ -285,6 +285,7 @@ uint64_t sim_node_mono_ms(const struct sim *s, const struct sim_node *n);
 
 /* sim_disk.c */
 bool sim_disk_open(struct sim *s, struct sim_node *n);
+void sim_disk_corrupt(struct sim *s, struct sim_node *n, const char *why); /* the operator replaces it; a bug when nothing was damaged */
 void sim_disk_effect(struct sim *s, struct sim_node *n, struct effect *e);
 void sim_disk_event(struct sim *s, struct sim_node *n, const struct sim_event *ev);
 void sim_disk_drop(struct sim *s, struct sim_node *n); /* the process is gone */

@@ -380,10 +380,12 @@ void sim_node_start(struct sim *s, struct sim_node *n)
     n->queue_count = n->in_flight = 0;
     n->timer_at_us = n->busy_until_us = n->slow_cpu_us = n->slow_sync_us = 0;
     memset(n->commit_seen, 0, sizeof n->commit_seen);
-    if (!restore_groups(s, n)) {
-        sim_fail(s, "n%u cannot restore a snapshot that its own store found whole", n->index + 1);
+    if (!restore_groups(s, n)) { /* a snapshot is read in full only now */
+        sim_node_die(s, n, DEATH_PROCESS);
+        sim_disk_corrupt(s, n, "a snapshot cannot be restored");
         return;
     }
+    n->flips = 0; /* it hit nothing that matters, or the checks have said so */
     for (uint32_t g = 0; g < s->n_groups; g++) {
         if (n->recovered.groups[g].snapshot_index != 0) {
             raft_check_restored(s, n, g);
