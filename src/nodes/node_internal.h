@@ -56,7 +56,7 @@ struct request {
     enum request_kind kind;
     enum request_state state;
     bool waits;                /* may be answered much later (WAIT): its sequence is counted apart */
-    bool uncertain;            /* was sent or proposed at least once: it may have happened */
+    uint32_t uncertain;        /* how often it was sent or proposed without a word that it was not done: it may have happened */
     uint64_t wait_ms;
     node_id_t sent_to;
     uint32_t tries;

@@ -115,7 +115,7 @@ static bool route_forward(struct node *n, struct request *r, node_id_t to)
     m.u.forward.payload = buf_slice(&r->payload);
     links_send(n, p, &m);
     r->sent_to = to;
-    r->uncertain |= r->kind == REQUEST_WRITE;
+    r->uncertain += r->kind == REQUEST_WRITE;
     request_set_state(n, r, REQUEST_SENT);
     return true;
 }
@@ -135,6 +135,21 @@ static node_id_t route_guess(struct node *n, struct node_group *g, struct reques
         }
     }
     return 0;
+}
+
+/* The leader cannot take it now. "Nothing was done" is an answer only when no earlier attempt may still be done. */
+static void route_not_taken(struct node *n, struct request *r, enum forward_status why)
+{
+    if (r->uncertain > 0) {
+        request_set_state(n, r, REQUEST_PARKED);
+        return;
+    }
+    request_set_state(n, r, REQUEST_PROPOSED);
+    if (why == FORWARD_FULL) {
+        request_fail(n, r, "FULL", "the leader's disk is full: nothing was written; free space there and retry");
+    } else {
+        request_fail(n, r, "BUSY", "the group has too many bytes on their way to disk: nothing was done, retry later");
+    }
 }
 
 static void route_here(struct node *n, struct node_group *g, struct request *r)
@@ -157,20 +172,16 @@ static void route_here(struct node *n, struct node_group *g, struct request *r)
         return;
     }
     if (n->space_low) {
-        r->state = REQUEST_PROPOSED;
-        request_fail(n, r, "FULL", "the leader's disk is full: nothing was written; free space there and retry");
+        route_not_taken(n, r, FORWARD_FULL);
         return;
     }
     uint64_t index;
     switch (group_propose(n, g, buf_slice(&r->payload), &index)) {
     case PROPOSE_OK:
-        r->uncertain = true;
+        r->uncertain++;
         request_set_state(n, r, REQUEST_PROPOSED);
         return;
-    case PROPOSE_BUSY:
-        r->state = REQUEST_PROPOSED;
-        request_fail(n, r, "BUSY", "the group has too many bytes on their way to disk: nothing was done, retry later");
-        return;
+    case PROPOSE_BUSY: route_not_taken(n, r, FORWARD_BUSY); return;
     default: request_set_state(n, r, REQUEST_PARKED); return;
     }
 }
@@ -305,6 +316,8 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
         return;
     }
     struct node_group *g = &n->groups[r->group];
+    bool current = r->state == REQUEST_SENT && r->sent_to == from;
+    r->uncertain -= r->uncertain > 0 && r->kind == REQUEST_WRITE;
     switch (status) {
     case FORWARD_NOT_LEADER:
         if (!g->hosted && leader != 0) {
@@ -312,13 +325,15 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
         }
         /* fall through */
     case FORWARD_NOT_READY:
-        if (r->state == REQUEST_SENT && r->sent_to == from) {
+        if (current) {
             request_set_state(n, r, REQUEST_PARKED);
         }
         return;
-    case FORWARD_BUSY: request_fail(n, r, "BUSY", "the group's leader is overloaded: nothing was done, retry later"); return;
+    case FORWARD_BUSY:
     case FORWARD_FULL:
-        request_fail(n, r, "FULL", "the leader's disk is full: nothing was written; free space there and retry");
+        if (current) {
+            route_not_taken(n, r, status);
+        }
         return;
     case FORWARD_NEED_ATTACH: route_attach(n, r); return;
     default: return;

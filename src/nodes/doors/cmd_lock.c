@@ -95,17 +95,17 @@ static bool use_connection_session(struct call *c, struct acquire_options *o)
     if (!o->connection) {
         return true;
     }
+    if (c->conn->session == 0 && !c->conn->session_failed) {
+        conn_ask_session(c->n, c->conn); /* the answer may come at once */
+    }
+    if (c->conn->session_failed) {
+        c->conn->session_failed = false;
+        call_error(c, "LOADING", "no session for this connection yet: nothing was done, retry");
+        return false;
+    }
     if (c->conn->session == 0) {
-        if (c->conn->session_failed) {
-            c->conn->session_failed = false;
-            call_error(c, "LOADING", "no session for this connection yet: nothing was done, retry");
-            return false;
-        }
-        conn_ask_session(c->n, c->conn);
-        c->again = c->conn->session == 0;
-        if (c->again) {
-            return false;
-        }
+        c->again = true;
+        return false;
     }
     o->session = c->conn->session;
     return true;
