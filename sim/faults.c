@@ -274,7 +274,7 @@ static void inject(struct sim *s, enum sim_fault f)
     case FAULT_OP_TRANSFER:
     case FAULT_OP_REMOVE: {
         struct sim_client *c = &s->clients[prng_below(&s->prng, s->n_clients)];
-        bool too_few = f == FAULT_OP_REMOVE && s->wiped_node != 0 && s->n_nodes < 4; /* two would be left, one of them empty */
+        bool too_few = f == FAULT_OP_REMOVE && s->n_nodes < (s->wiped_node != 0 ? 4u : 2u); /* one that is left may be empty */
         if (c->conn >= 0 && c->expect_count < SIM_EXPECT_MAX / 2 && !too_few) {
             fire(s, f);
             uint64_t op = op_new(s, c, OP_ADMIN, 0);
