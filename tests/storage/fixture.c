@@ -152,3 +152,55 @@ bool snapshot_is(struct store *s, uint32_t group, uint64_t index)
     buf_fini(&got);
     return ok;
 }
+
+void append_sync(struct store *s, struct buf *records)
+{
+    assert_int_equal(store_append(s, buf_slice(records)), STORE_OK);
+    assert_int_equal(store_sync(s), STORE_OK);
+    buf_clear(records);
+}
+
+uint64_t disk_used(const struct files_mem *disk)
+{
+    uint64_t n = 0;
+    const char *name;
+    for (size_t i = 0; (name = files_mem_name(disk, i)) != NULL; i++) {
+        n += (uint64_t)files_mem_size(disk, name);
+    }
+    return n;
+}
+
+void disk_read(struct files_mem *disk, const char *name, struct buf *out)
+{
+    struct files f = files_mem_table(disk);
+    int fd = f.open(f.ctx, name, false);
+    size_t n = (size_t)files_mem_size(disk, name);
+    assert_int_equal(f.pread(f.ctx, fd, buf_reserve(out, n), n, 0), n);
+    out->len = n;
+    f.close(f.ctx, fd);
+}
+
+enum store_status reopen(struct files_mem *disk, struct store_recovery *r, struct buf *error)
+{
+    struct store *s = NULL;
+    enum store_status st = fixture_try_open(disk, &s, r, error);
+    if (st == STORE_OK) {
+        store_abandon(s);
+    }
+    return st;
+}
+
+void append_until(struct store *s, struct model *m, uint64_t segments)
+{
+    struct buf b = {0};
+    struct store_stats st = {0};
+    while (st.segments < segments) {
+        model_hard_state(m, &b, 2, m->g[2].term + 1, 1, 0);
+        for (int i = 0; i < 120; i++) {
+            log_put_hard_state(&b, 2, m->g[2].term, 1, 0);
+        }
+        append_sync(s, &b);
+        store_stats(s, &st);
+    }
+    buf_fini(&b);
+}

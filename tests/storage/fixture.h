@@ -47,4 +47,15 @@ enum store_status snapshot_make(struct store *s, uint32_t group, uint64_t index,
 /* Loads the newest snapshot of the group and compares its bytes. */
 bool snapshot_is(struct store *s, uint32_t group, uint64_t index);
 
+/* Appends the records, syncs, and empties the buffer. */
+void append_sync(struct store *s, struct buf *records);
+/* Appends hard states of group 2, also to the model, until the log has so many segments. */
+void append_until(struct store *s, struct model *m, uint64_t segments);
+/* Opens and abandons: what a start would find. */
+enum store_status reopen(struct files_mem *disk, struct store_recovery *r, struct buf *error);
+/* Bytes of all files together. */
+uint64_t disk_used(const struct files_mem *disk);
+/* The whole file into an empty buffer. */
+void disk_read(struct files_mem *disk, const char *name, struct buf *out);
+
 #endif

@@ -1,5 +1,5 @@
 /* The store one promise at a time: damage of every byte (W3, S23, S30, S31, D3, D5, D6, D14), full disks (W8, D9),
- * failing syncs (W5, S28), mismatched directories, trimming (W7, D15), snapshots (W6, S15, S26). */
+ * failing syncs (W5, S28), mismatched directories. Snapshots and trimming are in test_snapshot.c. */
 #include "fixture.h"
 
 #include "storage/block.h"
@@ -10,13 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void append_sync(struct store *s, struct buf *records)
-{
-    assert_int_equal(store_append(s, buf_slice(records)), STORE_OK);
-    assert_int_equal(store_sync(s), STORE_OK);
-    buf_clear(records);
-}
 
 /* A log of several blocks in one segment; the last is synced too. */
 static struct files_mem *small_log(struct model *m, unsigned blocks, bool clean)
@@ -38,16 +31,6 @@ static struct files_mem *small_log(struct model *m, unsigned blocks, bool clean)
     return disk;
 }
 
-static uint64_t used(const struct files_mem *disk)
-{
-    uint64_t n = 0;
-    const char *name;
-    for (size_t i = 0; (name = files_mem_name(disk, i)) != NULL; i++) {
-        n += (uint64_t)files_mem_size(disk, name);
-    }
-    return n;
-}
-
 static const char *last_log(struct files_mem *disk)
 {
     const char *found = NULL, *name;
@@ -55,16 +38,6 @@ static const char *last_log(struct files_mem *disk)
         found = strncmp(name, "log-", 4) == 0 ? name : found;
     }
     return found;
-}
-
-static void read_file(struct files_mem *disk, const char *name, struct buf *out)
-{
-    struct files f = files_mem_table(disk);
-    int fd = f.open(f.ctx, name, false);
-    size_t n = (size_t)files_mem_size(disk, name);
-    assert_int_equal(f.pread(f.ctx, fd, buf_reserve(out, n), n, 0), n);
-    out->len = n;
-    f.close(f.ctx, fd);
 }
 
 static void write_file(struct files_mem *disk, const char *name, uint64_t off, slice_t bytes)
@@ -84,7 +57,7 @@ static size_t block_offsets(struct files_mem *disk, const char *name, uint64_t *
     size_t n = 0;
     uint64_t off = 0;
     struct block_header h;
-    read_file(disk, name, &b);
+    disk_read(disk, name, &b);
     while (n < max && off + BLOCK_ALIGN <= b.len && block_header_decode(b.ptr + off, &h) == BLOCK_OK) {
         at[n++] = off;
         off += block_span(h.body_len);
@@ -92,16 +65,6 @@ static size_t block_offsets(struct files_mem *disk, const char *name, uint64_t *
     at[n] = off;
     buf_fini(&b);
     return n;
-}
-
-static enum store_status reopen(struct files_mem *disk, struct store_recovery *r, struct buf *error)
-{
-    struct store *s = NULL;
-    enum store_status st = fixture_try_open(disk, &s, r, error);
-    if (st == STORE_OK) {
-        store_abandon(s);
-    }
-    return st;
 }
 
 /* The group as it was before the last block: what a cut of an unprotected last block may leave. */
@@ -233,21 +196,6 @@ static void test_zeros_never_pass(void **state)
     assert_false(r.ok);
 }
 
-static void append_until(struct store *s, struct model *m, uint64_t segments)
-{
-    struct buf b = {0};
-    struct store_stats st = {0};
-    while (st.segments < segments) {
-        model_hard_state(m, &b, 2, m->g[2].term + 1, 1, 0);
-        for (int i = 0; i < 120; i++) {
-            log_put_hard_state(&b, 2, m->g[2].term, 1, 0);
-        }
-        append_sync(s, &b);
-        store_stats(s, &st);
-    }
-    buf_fini(&b);
-}
-
 static void name_of(char out[32], unsigned n)
 {
     snprintf(out, 32, "log-%016x", n);
@@ -270,7 +218,7 @@ static void test_segments_in_the_wrong_place(void **state)
             struct store_recovery r;
             name_of(a, from);
             name_of(b, to);
-            read_file(c, a, &bytes);
+            disk_read(c, a, &bytes);
             write_file(c, b, 0, buf_slice(&bytes));
             assert_int_equal(reopen(c, &r, &error), from == to ? STORE_OK : STORE_CORRUPT);
             store_recovered_free(&r);
@@ -398,7 +346,7 @@ static void test_mismatch(void **state)
         buf_fini(&error);
     }
     struct buf id = {0};
-    read_file(disk, "IDENTITY", &id);
+    disk_read(disk, "IDENTITY", &id);
     le16_put(id.ptr + 4, 2); /* a newer format, with a right checksum */
     le32_put(id.ptr + id.len - 4, crc32c(0, id.ptr, id.len - 4));
     write_file(disk, "IDENTITY", 0, buf_slice(&id));
@@ -420,7 +368,7 @@ static void test_full_disk(void **state)
     struct store *s = fixture_open(disk, NULL);
     struct buf b = {0};
     assert_int_equal(store_prepare(s), STORE_OK);
-    files_mem_quota(disk, used(disk) + 100);
+    files_mem_quota(disk, disk_used(disk) + 100);
     append_until(s, &m, 2);
     assert_true(store_needs_prepare(s));
     assert_int_equal(store_prepare(s), STORE_FULL);
@@ -484,48 +432,6 @@ static void test_failed_sync_is_final(void **state)
     files_mem_free(disk);
 }
 
-/* W7: a snapshot that is only being written allows no trimming. */
-static void test_trim_waits_for_the_snapshot(void **state)
-{
-    (void)state;
-    struct model m = {0};
-    struct files_mem *disk = files_mem_new();
-    struct store *s = fixture_open(disk, NULL);
-    struct buf b = {0};
-    model_entries(&m, &b, 0, 1, 20, 1);
-    model_hard_state(&m, &b, 0, 1, 1, 20);
-    append_sync(s, &b);
-    append_until(s, &m, 3);
-    snapshot_bytes(&b, 0, 20);
-    assert_int_equal(store_snapshot_write(s, 0, 20, 1, 0, buf_slice(&b), false), STORE_OK);
-    uint64_t limit[GROUPS] = {20, 0, 0};
-    assert_int_equal(store_trim(s, limit), STORE_OK);
-    store_abandon(s);
-    struct store_recovery r;
-    s = fixture_open(disk, &r);
-    assert_true(model_equals(&m, &r));
-    store_recovered_free(&r);
-    assert_int_equal(snapshot_make(s, 0, 20, 1), STORE_OK);
-    assert_int_equal(store_trim(s, limit), STORE_OK);
-    struct store_stats st;
-    store_stats(s, &st);
-    assert_int_equal(st.segments, 1);
-    store_abandon(s);
-    s = fixture_open(disk, &r);
-    assert_true(model_equals(&m, &r) && r.groups[0].snapshot_index == 20);
-    store_recovered_free(&r);
-    store_abandon(s);
-    /* D15: without that snapshot the log has a gap, and it is refused. */
-    struct files f = files_mem_table(disk);
-    struct buf error = {0};
-    f.unlink(f.ctx, "snap-00000000-0000000000000014");
-    assert_int_equal(reopen(disk, &r, &error), STORE_CORRUPT);
-    assert_non_null(memmem(error.ptr, error.len, "missing", 7));
-    buf_fini(&error);
-    buf_fini(&b);
-    files_mem_free(disk);
-}
-
 /* A record whose checksum is right but which cannot follow: an own bug or a crafted file, never a state. */
 static void test_gap_in_entries_is_refused(void **state)
 {
@@ -536,7 +442,7 @@ static void test_gap_in_entries_is_refused(void **state)
     uint64_t at[16];
     const char *name = last_log(disk);
     size_t n = block_offsets(disk, name, at, 15);
-    read_file(disk, name, &file);
+    disk_read(disk, name, &file);
     struct block_header h;
     assert_int_equal(block_header_decode(file.ptr + at[n - 1], &h), BLOCK_OK);
     memset(buf_reserve(&b, BLOCK_HEADER_BYTES), 0, BLOCK_HEADER_BYTES);
@@ -584,118 +490,6 @@ static void test_block_larger_than_a_segment(void **state)
     files_mem_free(disk);
 }
 
-static void copy_snapshot(struct store *from, struct store *to, uint32_t max, int64_t flip_at, enum store_status *st)
-{
-    struct buf chunk = {0};
-    bool last = false;
-    *st = STORE_OK;
-    for (uint64_t off = 0; !last && *st == STORE_OK; off += chunk.len) {
-        buf_clear(&chunk);
-        assert_int_equal(store_snapshot_read_raw(from, 0, 20, off, max, &chunk, &last), STORE_OK);
-        if (flip_at >= (int64_t)off && flip_at < (int64_t)(off + chunk.len)) {
-            chunk.ptr[(uint64_t)flip_at - off] ^= 4;
-        }
-        *st = store_snapshot_write_raw(to, 0, 20, 3, off, buf_slice(&chunk), last);
-        if (chunk.len == 0) {
-            break;
-        }
-    }
-    buf_fini(&chunk);
-}
-
-static void test_snapshot_travels_byte_by_byte(void **state)
-{
-    (void)state;
-    struct files_mem *da = files_mem_new(), *db = files_mem_new();
-    struct store *a = fixture_open(da, NULL), *b = fixture_open(db, NULL);
-    enum store_status st;
-    const char *name = "snap-00000000-0000000000000014";
-    assert_int_equal(snapshot_make(a, 0, 20, 3), STORE_OK);
-    int64_t size = files_mem_size(da, name);
-    for (int64_t i = 0; i < size; i++) {
-        copy_snapshot(a, b, 4096, i, &st);
-        assert_int_equal(st, STORE_CORRUPT);
-        assert_int_equal(files_mem_size(db, name), -ENOENT);
-    }
-    copy_snapshot(a, b, 777, -1, &st);
-    assert_int_equal(st, STORE_OK);
-    assert_true(snapshot_is(b, 0, 20));
-    struct buf x = {0}, y = {0};
-    read_file(da, name, &x);
-    read_file(db, name, &y);
-    assert_true(slice_eq(buf_slice(&x), buf_slice(&y)));
-    assert_int_equal(store_snapshot_write_raw(b, 0, 30, 3, 5, SLICE_LIT("x"), false), STORE_CORRUPT);
-    assert_int_equal(store_snapshot_write_raw(b, 0, 10, 3, 0, SLICE_LIT("x"), false), STORE_CORRUPT);
-    assert_int_equal(store_snapshot_write_raw(b, 99, 30, 3, 0, SLICE_LIT("x"), false), STORE_CORRUPT);
-    buf_fini(&x);
-    buf_fini(&y);
-    store_close(a);
-    store_close(b);
-    files_mem_free(da);
-    files_mem_free(db);
-}
-
-static bool count(void *arg, slice_t piece)
-{
-    *(size_t *)arg += piece.len;
-    return true;
-}
-
-/* D3, D12: no byte of a snapshot file may rot unseen, neither at load nor when it is sent to a peer. */
-static void test_rotten_snapshot(void **state)
-{
-    (void)state;
-    struct files_mem *disk = files_mem_new();
-    struct store *s = fixture_open(disk, NULL);
-    const char *name = "snap-00000001-0000000000000007";
-    assert_int_equal(snapshot_make(s, 1, 7, 2), STORE_OK);
-    store_close(s);
-    int64_t size = files_mem_size(disk, name);
-    unsigned at_open = 0;
-    for (int64_t i = 0; i < size; i++) {
-        struct files_mem *c = files_mem_clone(disk);
-        struct store_recovery r;
-        struct buf error = {0}, chunk = {0};
-        bool last;
-        size_t seen = 0;
-        files_mem_flip(c, name, (uint64_t)i, (unsigned)i % 8);
-        if (fixture_try_open(c, &s, &r, &error) == STORE_OK) {
-            assert_int_equal(store_snapshot_load(s, 1, 7, count, &seen), STORE_CORRUPT);
-            assert_int_equal(store_snapshot_read_raw(s, 1, 7, 0, 100, &chunk, &last), STORE_CORRUPT);
-            assert_true(strlen(store_upkeep_error(s)) > 10);
-            store_abandon(s);
-        } else {
-            at_open++;
-            assert_non_null(memmem(error.ptr, error.len, name, strlen(name)));
-        }
-        store_recovered_free(&r);
-        buf_fini(&error);
-        buf_fini(&chunk);
-        files_mem_free(c);
-    }
-    assert_int_equal(at_open, 40 + 32); /* header and end */
-    files_mem_free(disk);
-}
-
-/* The disk fills while a snapshot is written: the old one stays, the store lives, nothing is left behind. */
-static void test_snapshot_without_room(void **state)
-{
-    (void)state;
-    struct files_mem *disk = files_mem_new();
-    struct store *s = fixture_open(disk, NULL);
-    assert_int_equal(snapshot_make(s, 0, 5, 1), STORE_OK);
-    files_mem_quota(disk, used(disk) + 100);
-    assert_int_equal(snapshot_make(s, 0, 9, 1), STORE_FULL);
-    assert_int_equal(files_mem_size(disk, "snap-00000000-0000000000000009.tmp"), -ENOENT);
-    files_mem_quota(disk, 0);
-    assert_true(snapshot_is(s, 0, 5));
-    assert_int_equal(snapshot_make(s, 0, 9, 1), STORE_OK);
-    assert_true(snapshot_is(s, 0, 9));
-    assert_int_equal(files_mem_size(disk, "snap-00000000-0000000000000005"), -ENOENT);
-    store_close(s);
-    files_mem_free(disk);
-}
-
 /* Rot at rest on both sides of a clean stop is found even when the end marker itself went (the identity's floor). */
 static void test_clean_stop_protects_the_last_block(void **state)
 {
@@ -729,12 +523,8 @@ int main(void)
         cmocka_unit_test(test_mismatch),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failed_sync_is_final),
-        cmocka_unit_test(test_trim_waits_for_the_snapshot),
         cmocka_unit_test(test_gap_in_entries_is_refused),
         cmocka_unit_test(test_block_larger_than_a_segment),
-        cmocka_unit_test(test_snapshot_travels_byte_by_byte),
-        cmocka_unit_test(test_rotten_snapshot),
-        cmocka_unit_test(test_snapshot_without_room),
         cmocka_unit_test(test_clean_stop_protects_the_last_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
