@@ -33,8 +33,9 @@ enum resp_status { RESP_OK, RESP_MORE, RESP_BAD };
 enum resp_status resp_parse(struct resp_parser *p, slice_t in, size_t *used, const char **reason);
 
 /* Writers, all RESP3. */
-void resp_simple(struct buf *out, const char *s);                      /* +OK */
+void resp_simple(struct buf *out, const char *s);                      /* +OK; CR/LF become spaces */
 void resp_error(struct buf *out, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* -WORD text; CR/LF become spaces */
+void resp_put_line(struct buf *out, char type, slice_t text);         /* '+' or '-'; CR/LF become spaces */
 void resp_int(struct buf *out, int64_t v);
 void resp_u64(struct buf *out, uint64_t v);                            /* as an integer while it fits, else a bulk string */
 void resp_bulk(struct buf *out, slice_t s);

@@ -259,8 +259,8 @@ bool resp_map_value(slice_t reply, const char *key, slice_t *value)
 static void convert_one(struct buf *out, const struct resp_value *v)
 {
     switch (v->type) {
-    case RT_SIMPLE: buf_put_u8(out, '+'); buf_append_slice(out, v->str); buf_append(out, "\r\n", 2); break;
-    case RT_ERROR: buf_put_u8(out, '-'); buf_append_slice(out, v->str); buf_append(out, "\r\n", 2); break;
+    case RT_SIMPLE: resp_put_line(out, '+', v->str); break;
+    case RT_ERROR: resp_put_line(out, '-', v->str); break;
     case RT_INT: resp_int(out, v->num); break;
     case RT_BOOL: resp_int(out, v->num); break;
     case RT_NULL: buf_append(out, "$-1\r\n", 5); break;

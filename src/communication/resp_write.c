@@ -36,11 +36,29 @@ static void put_head(struct buf *out, char type, uint64_t n)
     put_crlf(out);
 }
 
+/* What a line may not hold would end it, and begin a reply that nobody gave. */
+static void end_line(struct buf *out, size_t from)
+{
+    for (size_t i = from; i < out->len; i++) {
+        if (out->ptr[i] == '\r' || out->ptr[i] == '\n') {
+            out->ptr[i] = ' ';
+        }
+    }
+    put_crlf(out);
+}
+
+void resp_put_line(struct buf *out, char type, slice_t text)
+{
+    syn_assert(type == '+' || type == '-');
+    buf_put_u8(out, (uint8_t)type);
+    size_t from = out->len;
+    buf_append_slice(out, text);
+    end_line(out, from);
+}
+
 void resp_simple(struct buf *out, const char *s)
 {
-    buf_put_u8(out, '+');
-    buf_append_str(out, s);
-    put_crlf(out);
+    resp_put_line(out, '+', slice_str(s));
 }
 
 void resp_error(struct buf *out, const char *word, const char *fmt, ...)
@@ -60,12 +78,7 @@ void resp_error(struct buf *out, const char *word, const char *fmt, ...)
     }
     va_end(again);
     out->len += n > 0 ? (size_t)n : 0;
-    for (size_t i = from; i < out->len; i++) {
-        if (out->ptr[i] == '\r' || out->ptr[i] == '\n') {
-            out->ptr[i] = ' ';
-        }
-    }
-    put_crlf(out);
+    end_line(out, from);
 }
 
 void resp_int(struct buf *out, int64_t v)

@@ -21,12 +21,13 @@ static void writers_write_resp3(void **state)
     (void)state;
     struct buf b = {0};
     resp_simple(&b, "OK");
+    resp_simple(&b, "a\r\n:1\r");
     resp_error(&b, "LOCKED", "held by %s", "a\r\n+OK");
     resp_int(&b, -7);
     resp_int(&b, INT64_MIN);
     resp_u64(&b, INT64_MAX);
     resp_u64(&b, UINT64_MAX);
-    expect_bytes(&b, "+OK\r\n-LOCKED held by a  +OK\r\n:-7\r\n:-9223372036854775808\r\n:9223372036854775807\r\n"
+    expect_bytes(&b, "+OK\r\n+a  :1 \r\n-LOCKED held by a  +OK\r\n:-7\r\n:-9223372036854775808\r\n:9223372036854775807\r\n"
                      "$20\r\n18446744073709551615\r\n");
     buf_clear(&b);
     resp_map(&b, 1);
@@ -128,6 +129,8 @@ static void resp2_clients_get_resp2(void **state)
     converted("%2\r\n$1\r\na\r\n#t\r\n$1\r\nb\r\n_\r\n", "*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n$-1\r\n");
     converted("~2\r\n,1.5\r\n=7\r\ntxt:abc\r\n", "*2\r\n$3\r\n1.5\r\n$3\r\nabc\r\n");
     converted("+OK\r\n-ERR no\r\n:5\r\n#f\r\n", "+OK\r\n-ERR no\r\n:5\r\n:0\r\n");
+    converted("!13\r\nERR no\r\n+OK\r\n\r\n", "-ERR no  +OK  \r\n"); /* one reply, not three */
+    converted("*2\r\n!3\r\na\nb\r\n+a\rb\r\n", "*2\r\n-a b\r\n+a b\r\n");
     struct buf b = {0};
     resp_convert(&b, SLICE_LIT(">1\r\n:1\r\n"), 2);
     assert_int_equal(b.len, 0);
