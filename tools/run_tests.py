@@ -128,8 +128,12 @@ def simulator(folder, options, tally):
         return
     seeds = SEEDS_LONG if options.long else SEEDS if options.variant == 'release' else SEEDS_ASAN
     say(f'simulator, {seeds} seeds')
-    code, _ = stream([found[0], '--seeds', str(seeds)])
-    tally.add(seeds if code == 0 else 0, int(code != 0), 'simulator')
+    code, output = stream([found[0], '--seeds', f'1..{seeds}', '--jobs', '2'])
+    summary = re.search(r'^(\d+) seeds, (\d+) failed', output, re.M)
+    ran, failed = (int(summary[1]), int(summary[2])) if summary else (0, 1)
+    bad = re.findall(r'--seed (\d+)', output)
+    name = 'simulator' + (f": seeds {', '.join(dict.fromkeys(bad))}" if bad else '') + ('' if summary else f' ended with {code} and no summary')
+    tally.add(ran - failed, max(failed, int(code != 0)), name)
 
 
 def process_tests(folder, options, tally):
