@@ -41,7 +41,8 @@ static void on_closed(uv_handle_t *h)
     free(l);
 }
 
-static void link_drop(struct peer_link *l, bool tell)
+/* why: frame_split's reason, or NULL when the connection ended by itself. */
+static void link_end(struct peer_link *l, bool tell, const char *why)
 {
     if (l->closing) {
         return;
@@ -58,8 +59,14 @@ static void link_drop(struct peer_link *l, bool tell)
     if (!tell) {
         return;
     }
-    struct event ev = {.type = was_up ? EV_LINK_DOWN : EV_DIAL_FAILED, .link = id, .peer = peer};
+    enum event_type type = !was_up ? EV_DIAL_FAILED : why != NULL ? EV_LINK_BAD : EV_LINK_DOWN;
+    struct event ev = {.type = type, .link = id, .peer = peer, .text = why};
     shell_event(s, &ev);
+}
+
+static void link_drop(struct peer_link *l, bool tell)
+{
+    link_end(l, tell, NULL);
 }
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *out)
@@ -84,8 +91,7 @@ static void link_frames(struct peer_link *l)
             break;
         }
         if (st == FRAME_BAD) {
-            shell_log(s, LOG_WARN, reason);
-            link_drop(l, true);
+            link_end(l, true, reason);
             return;
         }
         struct event ev = {.type = EV_LINK_FRAME, .link = id, .data = body};

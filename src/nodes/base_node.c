@@ -361,6 +361,7 @@ static void node_dispatch(struct node *n, struct event *ev)
     case EV_LINK_UP: links_up(n, ev->link, ev->peer); break;
     case EV_LINK_FRAME: links_frame(n, ev->link, ev->data); break;
     case EV_LINK_DOWN: links_down(n, ev->link); break;
+    case EV_LINK_BAD: links_no_frame(n, ev->link, ev->text); break;
     case EV_DIAL_FAILED: links_dial_failed(n, ev->peer); break;
     case EV_LOG_DONE: node_log_done(n, ev->seq, ev->value); break;
     case EV_LOG_SPACE: node_space(n, ev->value != 0); break;

@@ -30,6 +30,7 @@ enum event_type {
     EV_LINK_UP,          /* link, peer = the node dialled, 0 when the peer dialled us */
     EV_LINK_FRAME,       /* link, data = one whole frame body (peer_codec.h: frame_split did the framing) */
     EV_LINK_DOWN,        /* link */
+    EV_LINK_BAD,         /* link, text: the driver closed it because frame_split refused its bytes, for this reason */
     EV_DIAL_FAILED,      /* peer */
     EV_LOG_DONE,         /* seq: every EF_LOG up to seq is durable; value = microseconds of the flush */
     EV_LOG_SPACE,        /* value = 1: space is low or gone, 0: there is room again */

@@ -294,6 +294,7 @@ void links_start(struct node *n);
 void links_up(struct node *n, link_id_t id, node_id_t peer);
 void links_frame(struct node *n, link_id_t id, slice_t body);
 void links_down(struct node *n, link_id_t id);
+void links_no_frame(struct node *n, link_id_t id, const char *why); /* its bytes were refused, and it is closed */
 void links_dial_failed(struct node *n, node_id_t peer);
 void links_timers(struct node *n);
 uint64_t links_deadline(const struct node *n);

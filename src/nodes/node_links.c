@@ -56,12 +56,17 @@ void links_start(struct node *n)
     }
 }
 
-static void link_close(struct node *n, struct link *l, const char *why)
+static void link_log_close(struct node *n, const struct link *l, const char *why)
 {
     uint64_t held;
     if (log_limit_pass(&n->link_log, n->now_ms, &held)) {
         node_log(n, LOG_WARN, "closing link with %s: %s", l->peer ? node_name_of(n, l->peer) : "an unknown peer", why);
     }
+}
+
+static void link_close(struct node *n, struct link *l, const char *why)
+{
+    link_log_close(n, l, why);
     effects_add(n->fx, EF_LINK_CLOSE)->link = l->id;
     links_down(n, l->id);
 }
@@ -340,6 +345,16 @@ void links_down(struct node *n, link_id_t id)
         }
     }
     free(l);
+}
+
+void links_no_frame(struct node *n, link_id_t id, const char *why)
+{
+    struct link *l = link_find(n, id);
+    if (l != NULL) {
+        metrics_refused(&n->metrics, REFUSED_PEER);
+        link_log_close(n, l, why);
+        links_down(n, id);
+    }
 }
 
 void links_dial_failed(struct node *n, node_id_t peer)
