@@ -131,6 +131,8 @@ class Node:
             sent = dict(headers or {})
             if isinstance(body, (dict, list)):
                 sent.setdefault('Content-Type', 'application/json')
+            if 'REQUIREPASS' in self.env:
+                sent.setdefault('Authorization', f"Bearer {self.env['REQUIREPASS']}")
             door.request(method, path, raw, sent)
             answer = door.getresponse()
             data = answer.read().decode('utf-8', 'replace')
@@ -144,6 +146,11 @@ class Node:
 
     def raft(self):
         return self.request('GET', '/raft/state', timeout=2)[1]
+
+    def refused(self, reason):
+        """How often this node refused input for that reason (synaxis_refused_total)."""
+        lines = self.request('GET', '/metrics')[1].splitlines()
+        return sum(int(line.rsplit(' ', 1)[1]) for line in lines if line.startswith('synaxis_refused_total') and f'reason="{reason}"' in line)
 
     def memory_kib(self):
         with open(f'/proc/{self.proc.pid}/status', encoding='ascii') as stream:

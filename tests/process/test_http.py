@@ -42,7 +42,7 @@ def test_raft_state_agrees_over_the_cluster():
 def test_a_lock_by_json():
     with Cluster(3) as cluster:
         a, b, _ = cluster.nodes
-        status, held = take(a, 'json', ttl=30000)
+        status, held = take(a, 'json', ttl=30)
         assert status == 200 and {'lock_id', 'fencing_token', 'expires_at'} <= set(held), held
         assert isinstance(held['fencing_token'], str), 'tokens are 64 bits and go as strings'
         status, refused = take(b, 'json', 'other')
@@ -57,15 +57,16 @@ def test_a_lock_by_json():
 def test_a_wait_by_json_ends_with_408():
     with Cluster(1) as cluster:
         node = cluster.nodes[0]
-        take(node, 'w', ttl=30000)
-        assert take(node, 'w', 'other', timeout=200)[0] == 408
+        take(node, 'w', ttl=30)
+        assert take(node, 'w', 'other', timeout=0.2)[0] == 408
+        assert take(node, 'w', 'other', wait_ms=200)[0] == 408
 
 
 def test_shared_holders_are_listed():
     with Cluster(1) as cluster:
         node = cluster.nodes[0]
-        take(node, 's', 'one', 'shared', ttl=30000)
-        take(node, 's', 'two', 'shared', ttl=30000)
+        take(node, 's', 'one', 'shared', ttl=30)
+        take(node, 's', 'two', 'shared', ttl=30)
         state = node.request('GET', '/lock/s')[1]
         assert state['state'] == 'SHARED' and sorted(state['shared_owners']) == ['one', 'two'], state
 

@@ -92,7 +92,8 @@ def test_run_says_when_a_node_dies_and_stays_up():
         child, _ = up(env)
         with open(os.path.join(env['RUN_DIR'], 'n2.pid'), encoding='ascii') as stream:
             os.kill(int(stream.read()), signal.SIGKILL)
-        assert 'n2 has ended' in child.stdout.readline()
+        said = child.stdout.readline()
+        assert 'n2 has ended' in said, said
         wait_for('the others to answer', lambda: Client(int(env['RESP_PORT'])).cmd('PING') == 'PONG')
         child.send_signal(signal.SIGINT)
         assert child.wait(20 * SLOW) == 0
