@@ -24,11 +24,14 @@ enum header_id {
     HEADER_EXPECT,
     HEADER_IDEMPOTENCY_KEY,
     HEADER_AUTHORIZATION,
+    HEADER_ORIGIN,
+    HEADER_SEC_FETCH_SITE,
     HEADER_COUNT
 };
 
 static const char *const HEADER_NAMES[HEADER_COUNT] = {
     "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "expect", "idempotency-key", "authorization",
+    "origin", "sec-fetch-site",
 };
 
 /* Chunk sizes, extensions and trailers, beside what they carry: the least chunk carries one byte in six. */
@@ -381,6 +384,9 @@ static enum http_result finish(struct http_parser *p, struct http_request *out)
     out->content_type = header_value(p, HEADER_CONTENT_TYPE);
     out->idempotency_key = header_value(p, HEADER_IDEMPOTENCY_KEY);
     out->authorization = header_value(p, HEADER_AUTHORIZATION);
+    out->host = header_value(p, HEADER_HOST);
+    out->origin = header_value(p, HEADER_ORIGIN);
+    out->fetch_site = header_value(p, HEADER_SEC_FETCH_SITE);
     out->expect_continue = p->headers[HEADER_EXPECT].count > 0;
     return HTTP_OK;
 }

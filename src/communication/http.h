@@ -26,6 +26,8 @@ struct http_request {
     slice_t content_type;    /* as sent; empty: none */
     slice_t idempotency_key;
     slice_t authorization;
+    slice_t host;
+    slice_t origin, fetch_site; /* Origin, Sec-Fetch-Site: browsers say for whose page they ask; empty: no browser, or its own page */
     bool keep_alive;         /* the connection may carry another request */
     bool expect_continue;    /* the client waits, or waited, for "100 Continue" before its body */
 };

@@ -41,3 +41,28 @@ bool http_credentials(slice_t authorization, struct buf *scratch, slice_t *user,
     *password = slice_of(colon + 1, len - user->len - 1);
     return true;
 }
+
+static bool same_authority(slice_t a, slice_t b)
+{
+    for (size_t i = 0; i < a.len && a.len == b.len; i++) {
+        uint8_t x = a.ptr[i], y = b.ptr[i];
+        x = (uint8_t)(x >= 'A' && x <= 'Z' ? x + 32 : x);
+        y = (uint8_t)(y >= 'A' && y <= 'Z' ? y + 32 : y);
+        if (x != y) {
+            return false;
+        }
+    }
+    return a.len == b.len;
+}
+
+bool http_is_cross_site(slice_t host, slice_t origin, slice_t fetch_site)
+{
+    if (slice_ieq(fetch_site, "cross-site")) {
+        return true;
+    }
+    if (origin.len == 0) {
+        return false;
+    }
+    const uint8_t *scheme_end = memmem(origin.ptr, origin.len, "://", 3);
+    return scheme_end == NULL || !same_authority(host, slice_of(scheme_end + 3, origin.len - (size_t)(scheme_end + 3 - origin.ptr)));
+}

@@ -71,6 +71,7 @@
     X(AUTH, "auth", "A wrong password.")                                                                                  \
     X(NOAUTH, "noauth", "A command before authentication, or too late a one.")                                            \
     X(CROSS_PROTOCOL, "cross_protocol", "HTTP on the RESP or peer port.")                                                 \
+    X(CROSS_SITE, "cross_site", "An HTTP request that a browser sent for a page of another site.")                        \
     X(CONNECTIONS, "connections", "A connection beyond the limit.")                                                       \
     X(OUTPUT, "output", "A connection closed because its client did not read.")                                           \
     X(SLOW, "slow", "A request that took too long to arrive.")                                                            \

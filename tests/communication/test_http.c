@@ -2,6 +2,7 @@
 #include "../utils/test.h"
 
 #include "communication/http.h"
+#include "communication/http_auth.h"
 #include "communication/http_path.h"
 #include "utils/limits.h"
 #include "utils/prng.h"
@@ -113,7 +114,7 @@ static void headers_that_matter_are_kept(void **state)
 {
     (void)state;
     static const char in[] = POST("content-type:  application/json ; charset=utf-8 \r\nIDEMPOTENCY-KEY: k1\r\nAuthorization: Bearer t\r\n"
-                                  "Expect: 100-Continue\r\nX-Other: y\r\nContent-Length: 2\r\n", "{}");
+                                  "Origin: http://a\r\nSec-Fetch-Site: same-origin\r\nExpect: 100-Continue\r\nX-Other: y\r\nContent-Length: 2\r\n", "{}");
     struct http_parser *p = http_parser_new();
     struct http_request r;
     size_t used;
@@ -126,11 +127,39 @@ static void headers_that_matter_are_kept(void **state)
     assert_true(slice_eq(r.content_type, SLICE_LIT("application/json ; charset=utf-8")));
     assert_true(slice_eq(r.idempotency_key, SLICE_LIT("k1")));
     assert_true(slice_eq(r.authorization, SLICE_LIT("Bearer t")));
+    assert_true(slice_eq(r.origin, SLICE_LIT("http://a")) && slice_eq(r.fetch_site, SLICE_LIT("same-origin")));
+    assert_true(slice_eq(r.host, SLICE_LIT("x")));
     assert_true(r.expect_continue);
     assert_int_equal(http_parse(p, SLICE_LIT(GET("")), &used, &r, &status, &reason), HTTP_OK);
-    assert_int_equal(r.content_type.len + r.idempotency_key.len + r.authorization.len + r.body.len, 0); /* nothing stays for the next */
+    assert_int_equal(r.content_type.len + r.idempotency_key.len + r.authorization.len + r.body.len + r.origin.len + r.fetch_site.len, 0); /* nothing stays for the next */
     assert_false(r.expect_continue || http_parser_wants_continue(p));
     http_parser_free(p);
+}
+
+static void pages_of_other_sites_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host, *origin, *fetch_site;
+        bool cross;
+    } rows[] = {{"a:8000", "", "", false}, /* no browser */
+                {"a:8000", "", "none", false}, /* typed into a browser */
+                {"a:8000", "http://a:8000", "same-origin", false},
+                {"A:8000", "https://a:8000", "", false}, /* TLS ends in front of us */
+                {"a:8000", "http://b", "", true},
+                {"a:8000", "http://a:3000", "same-site", true},
+                {"a:8000", "http://a:8000.b", "", true},
+                {"a:8000", "null", "", true},
+                {"a:8000", "a:8000", "", true},
+                {"", "http://", "", false},
+                {"", "http://a", "", true},
+                {"a:8000", "", "cross-site", true},
+                {"a:8000", "http://a:8000", "Cross-Site", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (http_is_cross_site(slice_str(rows[i].host), slice_str(rows[i].origin), slice_str(rows[i].fetch_site)) != rows[i].cross) {
+            fail_msg("Host %s, Origin %s, Sec-Fetch-Site %s", rows[i].host, rows[i].origin, rows[i].fetch_site);
+        }
+    }
 }
 
 static void i20_both_length_and_chunked(void **state)
@@ -459,6 +488,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_are_read),
         cmocka_unit_test(headers_that_matter_are_kept),
+        cmocka_unit_test(pages_of_other_sites_are_told),
         cmocka_unit_test(i20_both_length_and_chunked),
         cmocka_unit_test(i21_lengths_that_disagree_or_are_not_digits),
         cmocka_unit_test(i22_transfer_encodings_we_do_not_know),

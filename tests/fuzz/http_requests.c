@@ -1,6 +1,7 @@
 /* libFuzzer: the HTTP parser. The first byte is where the input is cut; requests and refusals must be the same in pieces, and everything
  * handed out within its limits (I20-I30). */
 #include "communication/http.h"
+#include "communication/http_auth.h"
 #include "communication/http_path.h"
 #include "utils/assert.h"
 #include "utils/limits.h"
@@ -19,6 +20,9 @@ static void log_request(struct buf *log, const struct http_request *r)
     buf_put_bytes(log, r->content_type);
     buf_put_bytes(log, r->idempotency_key);
     buf_put_bytes(log, r->authorization);
+    buf_put_bytes(log, r->host);
+    buf_put_bytes(log, r->origin);
+    buf_put_u8(log, http_is_cross_site(r->host, r->origin, r->fetch_site));
     for (uint32_t i = 0; i < r->n_params; i++) {
         buf_put_bytes(log, r->params[i].name);
         buf_put_bytes(log, r->params[i].value);

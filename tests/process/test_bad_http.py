@@ -189,6 +189,22 @@ def test_i31_a_body_over_the_limit():
         refused(node, post(head, '{"resource_id":"' + 'x' * 100_000), (413,))
 
 
+def test_i32_pages_of_other_sites():
+    """A browser adds Origin and Sec-Fetch-Site to what a page makes it send: nothing is done for another site's page."""
+    with one_node() as node:
+        here = f'127.0.0.1:{node.http}'
+        for headers in ({'Origin': 'http://evil.example'}, {'Origin': 'null'}, {'Origin': f'http://{here}.evil.example'},
+                        {'Sec-Fetch-Site': 'cross-site'}, {'Origin': 'http://127.0.0.1:1', 'Sec-Fetch-Site': 'same-site'}):
+            for method, path in (('POST', '/lock/acquire'), ('POST', '/session'), ('DELETE', '/session/1'), ('PUT', '/session/1')):
+                code, answer = node.request(method, path, ACQUIRE if method == 'POST' else None, {'Content-Type': 'text/plain', **headers})
+                assert code == 403 and answer['code'] == 'NOPERM' and 'another site' in answer['error'], (headers, code, answer)
+        assert node.request('GET', '/lock/r')[1]['state'] == 'FREE'
+        assert node.refused('cross_site') == 20
+        assert node.request('GET', '/livez', headers={'Origin': 'http://evil.example'})[0] == 200
+        own = {'Origin': f'http://{here}', 'Sec-Fetch-Site': 'same-origin'}
+        assert node.request('POST', '/lock/acquire', ACQUIRE, own)[0] == 200
+
+
 def test_i33_metrics_under_many_scrapes():
     with one_node() as node:
         for _ in range(300):

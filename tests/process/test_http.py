@@ -62,6 +62,16 @@ def test_a_wait_by_json_ends_with_408():
         assert take(node, 'w', 'other', wait_ms=200)[0] == 408
 
 
+def test_a_body_of_any_content_type():
+    """curl -d sends its JSON as a form; other clients send no type at all."""
+    body = '{"resource_id":"%d","lock_type":"exclusive","client_id":"c"}'
+    with Cluster(1) as cluster:
+        node = cluster.nodes[0]
+        for i, kind in enumerate((None, '', 'application/x-www-form-urlencoded', 'text/plain', 'application/json; charset=utf-8')):
+            status, held = node.request('POST', '/lock/acquire', body % i, {} if kind is None else {'Content-Type': kind})
+            assert status == 200 and held['resource_id'] == str(i), (kind, status, held)
+
+
 def test_shared_holders_are_listed():
     with Cluster(1) as cluster:
         node = cluster.nodes[0]

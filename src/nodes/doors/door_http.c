@@ -171,6 +171,21 @@ static bool authorized(struct http_call *h)
     return ok;
 }
 
+/* Pages may read what they can see anyway; they may not make their visitors' browsers change anything here. */
+static bool from_another_site(struct http_call *h)
+{
+    const struct http_request *r = h->req;
+    if (r->method == METHOD_GET || r->method == METHOD_HEAD || !http_is_cross_site(r->host, r->origin, r->fetch_site)) {
+        return false;
+    }
+    slice_t origin = r->origin.len > 0 ? r->origin : SLICE_LIT("unknown");
+    int shown = (int)(origin.len < LIMIT_ERROR_ECHO_BYTES ? origin.len : LIMIT_ERROR_ECHO_BYTES);
+    metrics_refused(&h->n->metrics, REFUSED_CROSS_SITE);
+    http_refuse(h, 403, "NOPERM", NULL, "a browser sent this for a page of another site (Origin %.*s): only pages of this host may",
+                shown, (const char *)origin.ptr);
+    return true;
+}
+
 static void serve(struct node *n, struct conn *c, const struct http_request *req)
 {
     struct http_call h = {.n = n, .conn = c, .req = req, .slot = call_take_slot(c)};
@@ -181,7 +196,7 @@ static void serve(struct node *n, struct conn *c, const struct http_request *req
     if (s->http_close) {
         conn_close(n, c);
     }
-    if (authorized(&h)) {
+    if (!from_another_site(&h) && authorized(&h)) {
         http_route(&h);
     }
 }

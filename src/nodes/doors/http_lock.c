@@ -1,4 +1,4 @@
-/* Locks and sessions over HTTP: JSON fields to the arguments of the RESP command, its reply to JSON (docs/http.md).
+/* Locks and sessions over HTTP: JSON fields to the arguments of the RESP command, its reply to JSON (share/openapi.json).
  *
  * A lock_id here is "id@resource", so that release, renew and convert need nothing else. Ids and tokens are strings. */
 #include "nodes/doors/http_door.h"
