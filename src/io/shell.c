@@ -5,6 +5,7 @@
 #include "io/shell.h"
 
 #include "utils/assert.h"
+#include "utils/limits.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -163,7 +164,7 @@ void shell_init(struct shell *s, struct logger *logger)
     s->timer_at_ms = UINT64_MAX;
     s->next_id = 1;
     s->frame_bytes_max = 8 * 1024 * 1024;
-    s->max_clients = 10000;
+    s->max_clients = LIMIT_CONNECTIONS;
     map_init(&s->clients);
     map_init(&s->links);
     int rc = uv_loop_init(&s->loop);

@@ -146,6 +146,19 @@ static void on_refused(uv_handle_t *h)
     free(h->data);
 }
 
+/* Said as far as it fits into the socket's buffer. */
+static void client_refuse(struct client *c)
+{
+    static char full_resp[] = "-ERR max number of clients reached\r\n";
+    static char full_http[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    char *text = c->door == DOOR_RESP ? full_resp : full_http;
+    uv_buf_t b = uv_buf_init(text, (unsigned)strlen(text));
+    uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
+    uv_close((uv_handle_t *)&c->tcp, on_refused);
+    struct event ev = {.type = EV_CONN_REFUSED};
+    shell_event(c->shell, &ev);
+}
+
 void clients_accept(struct listener *l)
 {
     struct shell *s = l->shell;
@@ -155,12 +168,12 @@ void clients_accept(struct listener *l)
     c->door = (enum door_kind)l->what;
     uv_tcp_init(&s->loop, &c->tcp);
     c->tcp.data = c;
-    if (uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&c->tcp) != 0 || s->n_clients >= s->max_clients) {
-        uv_buf_t b = uv_buf_init("-ERR max number of clients reached\r\n", 36);
-        if (c->door == DOOR_RESP) {
-            uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
-        }
+    if (uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&c->tcp) != 0) {
         uv_close((uv_handle_t *)&c->tcp, on_refused);
+        return;
+    }
+    if (s->n_clients >= s->max_clients) {
+        client_refuse(c);
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);

@@ -358,6 +358,7 @@ static void node_dispatch(struct node *n, struct event *ev)
     case EV_CONN_DATA: ev->consumed = doors_data(n, ev->conn, ev->data); break;
     case EV_CONN_CLOSED: doors_closed(n, ev->conn); break;
     case EV_CONN_DRAINED: doors_drained(n, ev->conn); break;
+    case EV_CONN_REFUSED: metrics_refused(&n->metrics, REFUSED_CONNECTIONS); break;
     case EV_LINK_UP: links_up(n, ev->link, ev->peer); break;
     case EV_LINK_FRAME: links_frame(n, ev->link, ev->data); break;
     case EV_LINK_DOWN: links_down(n, ev->link); break;

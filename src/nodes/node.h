@@ -27,6 +27,7 @@ enum event_type {
     EV_CONN_DATA,        /* conn, data = all unconsumed bytes; the node sets `consumed` */
     EV_CONN_CLOSED,      /* conn */
     EV_CONN_DRAINED,     /* conn: everything sent so far has left; the node may resume a paused reader */
+    EV_CONN_REFUSED,     /* a client beyond the limit on connections was turned away */
     EV_LINK_UP,          /* link, peer = the node dialled, 0 when the peer dialled us */
     EV_LINK_FRAME,       /* link, data = one whole frame body (peer_codec.h: frame_split did the framing) */
     EV_LINK_DOWN,        /* link */

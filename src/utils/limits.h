@@ -18,6 +18,7 @@ enum {
     LIMIT_COMMAND_BYTES = 2 * 1024 * 1024,         /* one command, all arguments; as an entry it must fit a frame */
     LIMIT_INLINE_BYTES = 4 * 1024,                 /* typed by hand; without a newline it must end somewhere */
     LIMIT_ERROR_ECHO_BYTES = 128,                  /* of a client's words in an error: Redis' bound */
+    LIMIT_RESP_STALL_MS = 60 * 1000,               /* a command begun, and not a byte more: its sender is gone; its buffer is freed */
     LIMIT_PIPELINE = 1024,                         /* per connection and turn: no client starves another of the loop */
     LIMIT_OUTPUT_BYTES = 4 * 1024 * 1024,          /* unsent replies; beyond it reading stops, then the connection closes */
     LIMIT_OUTPUT_CLOSE_MS = 10 * 1000,             /* a client that takes nothing for so long while over it is closed */

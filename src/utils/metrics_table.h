@@ -66,7 +66,7 @@
     X(RESP, "resp", "Bytes on the RESP port that are not RESP.")                                                          \
     X(HTTP, "http", "A request that is not HTTP/1.1 as RFC 9112 has it.")                                                 \
     X(JSON, "json", "A body that is not the JSON the path takes.")                                                        \
-    X(ARGUMENT, "argument", "A known command with a bad argument.")                                                       \
+    X(ARGUMENT, "argument", "A command that is unknown, or has a bad argument.")                                          \
     X(LIMIT, "limit", "Something beyond a limit.")                                                                        \
     X(AUTH, "auth", "A wrong password.")                                                                                  \
     X(NOAUTH, "noauth", "A command before authentication, or too late a one.")                                            \

@@ -22,8 +22,9 @@ static bool authenticate(struct call *c, slice_t user, slice_t password)
 {
     bool configured = c->n->opt.requirepass[0] != '\0';
     if (!slice_eq(user, SLICE_LIT("default")) || (configured && !password_ok(c, password))) {
-        metrics_refused(&c->n->metrics, REFUSED_AUTH);
-        call_error(c, "WRONGPASS", "invalid username-password pair or user is disabled.");
+        c->later = conn_guessed(c->n, c->conn, c->slot);
+        buf_clear(c->reply);
+        buf_append_str(c->reply, "-" WRONG_PASSWORD "\r\n");
         return false;
     }
     conn_set_authenticated(c->n, c->conn, true);

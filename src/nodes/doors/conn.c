@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, HTTP_TIMER_MS = 1000, CLOSE_MS = 2000 };
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, CLOSE_MS = 2000 };
 
 static bool conn_eq(const struct map_node *m, const void *key)
 {
@@ -53,6 +53,7 @@ static void resp_limits_of(const struct node *n, const struct conn *c, struct re
 void conn_set_authenticated(struct node *n, struct conn *c, bool yes)
 {
     c->authenticated = yes;
+    c->stranger_ms = n->now_ms;
     struct resp_limits l;
     resp_limits_of(n, c, &l);
     resp_parser_set_limits(&c->resp, &l);
@@ -66,7 +67,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     c->id = id;
     c->kind = kind;
     c->proto = 2;
-    c->opened_ms = c->last_ms = n->now_ms;
+    c->opened_ms = c->last_ms = c->stranger_ms = n->now_ms;
     c->authenticated = n->opt.requirepass[0] == '\0';
     snprintf(c->remote, sizeof c->remote, "%s", remote ? remote : "?");
     list_init(&c->dirty);
@@ -79,9 +80,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     d->n_conns++;
     d->total_conns++;
     metrics_add_at(&n->metrics, METRIC_CONNECTIONS_TOTAL, kind == DOOR_RESP ? METRIC_DOOR_RESP : METRIC_DOOR_HTTP, 1);
-    if (kind == DOOR_HTTP && n->now_ms + HTTP_TIMER_MS < d->next_timer_ms) {
-        d->next_timer_ms = n->now_ms + HTTP_TIMER_MS;
-    }
+    conn_clock_opened(n, c);
 }
 
 static void conn_free(struct doors *d, struct conn *c)
@@ -156,8 +155,35 @@ static void write_reply(struct node *n, struct conn *c, const struct door_slot *
     }
 }
 
-/* D1: writes what became the oldest, and everything behind it that was waiting only for that. */
+/* Input that was understood and not taken, by the word of its error. Bytes that were not understood are counted where they came. */
+static void count_refusal(struct node *n, slice_t error)
+{
+    static const struct {
+        enum error_word word;
+        enum refused_reason reason;
+    } rows[] = {{ERROR_ERR, REFUSED_ARGUMENT}, {ERROR_NOPROTO, REFUSED_ARGUMENT}, {ERROR_LIMIT, REFUSED_LIMIT},
+                {ERROR_NOAUTH, REFUSED_NOAUTH}, {ERROR_BUSY, REFUSED_BUSY}};
+    enum error_word word;
+    if (!error_find(error, &word)) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].word == word) {
+            metrics_refused(&n->metrics, rows[i].reason);
+        }
+    }
+}
+
 void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3)
+{
+    if (resp3.len > 0 && resp3.ptr[0] == '-') {
+        count_refusal(n, resp3);
+    }
+    conn_answer(n, c, slot, resp3);
+}
+
+/* D1: writes what became the oldest, and everything behind it that was waiting only for that. */
+void conn_answer(struct node *n, struct conn *c, uint64_t slot, slice_t resp3)
 {
     struct door_slot *s = conn_slot(c, slot);
     syn_assert(!s->done);
@@ -199,28 +225,36 @@ void conn_pause(struct node *n, struct conn *c)
 void conn_resume(struct node *n, struct conn *c)
 {
     uint64_t most = c->kind == DOOR_RESP ? LIMIT_PIPELINE : LIMIT_HTTP_PIPELINE;
-    if (c->paused && !c->retry && c->next_slot - c->first_slot < most && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
+    if (c->paused && !c->retry && c->guess_until_ms == 0 && c->next_slot - c->first_slot < most && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
         c->paused = false;
         effects_add(n->fx, EF_RESUME_CONN)->conn = c->id;
     }
 }
 
-static void conn_protocol_error(struct node *n, struct conn *c, const char *reason)
+void conn_refuse(struct node *n, struct conn *c, enum refused_reason counted, const char *word, const char *text)
 {
     struct buf b = {0};
-    resp_error(&b, "ERR", "Protocol error: %s", reason);
+    resp_error(&b, word, "%s", text);
     uint64_t slot = conn_new_slot(c);
-    conn_reply(n, c, slot, buf_slice(&b));
+    conn_answer(n, c, slot, buf_slice(&b));
     buf_fini(&b);
-    metrics_refused(&n->metrics, REFUSED_RESP);
+    metrics_refused(&n->metrics, counted);
     conn_close(n, c);
+}
+
+static void conn_protocol_error(struct node *n, struct conn *c, const char *reason)
+{
+    char text[256];
+    snprintf(text, sizeof text, "Protocol error: %s", reason);
+    bool http = strncmp(reason, "HTTP ", 5) == 0;
+    conn_refuse(n, c, http ? REFUSED_CROSS_PROTOCOL : REFUSED_RESP, "ERR", text);
 }
 
 static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
 {
     size_t at = 0;
     while (at < data.len && !c->closing) {
-        if (c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
+        if (c->guess_until_ms != 0 || c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
             conn_pause(n, c);
             break;
         }
@@ -258,6 +292,7 @@ size_t doors_data(struct node *n, conn_id_t id, slice_t data)
     metrics_add(&n->metrics, METRIC_BYTES_IN_TOTAL, data.len > c->seen_bytes ? data.len - c->seen_bytes : 0);
     size_t used = c->kind == DOOR_RESP ? resp_door_data(n, c, data) : http_door_data(n, c, data);
     c->seen_bytes = data.len - used;
+    conn_clock_data(n, c);
     return used;
 }
 
@@ -296,10 +331,10 @@ void doors_drained(struct node *n, conn_id_t id)
 }
 
 /* The first time the driver lets what was sent leave and the client close; a second time, CLOSE_MS later, it does not wait. */
-static void close_now(struct node *n, struct conn *c)
+void conn_close_now(struct node *n, struct conn *c)
 {
     c->close_ms = n->now_ms + CLOSE_MS;
-    n->doors->next_timer_ms = c->close_ms < n->doors->next_timer_ms ? c->close_ms : n->doors->next_timer_ms;
+    doors_wake(n, c->close_ms);
     effects_add(n->fx, EF_CLOSE_CONN)->conn = c->id;
 }
 
@@ -320,9 +355,9 @@ void doors_flush(struct node *n)
         if (c->unsent_bytes > LIMIT_OUTPUT_BYTES && c->close_ms == 0) {
             metrics_refused(&n->metrics, REFUSED_OUTPUT);
             c->closing = true;
-            close_now(n, c);
+            conn_close_now(n, c);
         } else if (c->closing && c->close_ms == 0 && c->first_slot == c->next_slot) {
-            close_now(n, c);
+            conn_close_now(n, c);
         } else if (!c->closing) {
             conn_resume(n, c);
         }
@@ -351,7 +386,7 @@ static void done_conn_session(struct node *n, struct request *r, slice_t reply)
     c->session_asked = id != 0;
     c->session_failed = id == 0;
     c->session_renew_ms = n->now_ms + CONN_SESSION_TTL_MS / 3;
-    n->doors->next_timer_ms = c->session_renew_ms < n->doors->next_timer_ms ? c->session_renew_ms : n->doors->next_timer_ms;
+    doors_wake(n, c->session_renew_ms);
     c->retry = false;
     conn_resume(n, c);
 }
@@ -370,44 +405,6 @@ void conn_ask_session(struct node *n, struct conn *c)
     buf_put_u8(&r->payload, SERVICE_LOCKS);
     lock_op_encode(&r->payload, &op);
     request_submit(n, r);
-}
-
-/* Keeps the sessions of connections alive while the connections are. */
-void doors_timers(struct node *n)
-{
-    struct doors *d = n->doors;
-    if (n->now_ms < d->next_timer_ms) {
-        return;
-    }
-    uint64_t next = UINT64_MAX;
-    list_each(it, &d->all) {
-        struct conn *c = CONTAINER_OF(it, struct conn, all);
-        if (c->close_ms != 0) {
-            if (n->now_ms >= c->close_ms) {
-                close_now(n, c);
-            }
-            next = c->close_ms < next ? c->close_ms : next;
-            continue;
-        }
-        if (c->kind == DOOR_HTTP) {
-            http_door_timers(n, c);
-            next = n->now_ms + HTTP_TIMER_MS < next ? n->now_ms + HTTP_TIMER_MS : next;
-        }
-        if (c->session != 0 && n->now_ms >= c->session_renew_ms) {
-            struct lock_op op = {.kind = LOCK_OP_SESSION_KEEPALIVE, .session = c->session};
-            route_internal(n, 0, &op);
-            c->session_renew_ms = n->now_ms + CONN_SESSION_TTL_MS / 3;
-        }
-        if (c->session != 0 && c->session_renew_ms < next) {
-            next = c->session_renew_ms;
-        }
-    }
-    d->next_timer_ms = next;
-}
-
-uint64_t doors_deadline(const struct node *n)
-{
-    return n->doors->next_timer_ms;
 }
 
 void doors_free(struct doors *d)

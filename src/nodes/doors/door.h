@@ -49,6 +49,9 @@ struct conn {
     struct door_slot *slots; /* ring of slots_cap, a power of two */
     uint32_t slots_cap;
     uint64_t opened_ms, last_ms;
+    uint64_t stranger_ms;    /* since when it is not authenticated, when it is not */
+    uint64_t guess_until_ms; /* a wrong password is answered then, nothing is read before; 0: none */
+    uint64_t guess_slot;
     uint64_t commands;
     uint64_t session;    /* for locks taken with CONNECTION; 0: none yet */
     bool session_asked, session_failed;
@@ -91,6 +94,14 @@ struct call {
     bool again;           /* not consumed: parse it again when the connection is resumed */
 };
 
+/* Wrong passwords by address; addresses may share a place. */
+enum { GUESS_PLACES = 256 };
+
+struct guesses {
+    uint32_t count; /* one is forgiven each second */
+    uint64_t at_ms;
+};
+
 struct doors {
     struct map conns;
     struct list all;
@@ -103,6 +114,7 @@ struct doors {
     struct buf scratch;
     struct list walks;   /* commands that ask one group after the other */
     uint64_t next_timer_ms;
+    struct guesses guesses[GUESS_PLACES];
     uint64_t total_conns, total_commands;
 };
 
@@ -117,6 +129,10 @@ void conn_ask_session(struct node *n, struct conn *c);                /* for CON
 uint64_t call_take_slot(struct conn *c);
 struct conn *conn_find(struct node *n, conn_id_t id);
 void conn_reply(struct node *n, struct conn *c, uint64_t slot, slice_t resp3);
+void conn_answer(struct node *n, struct conn *c, uint64_t slot, slice_t resp3); /* the same, counted as nothing */
+/* One error as the last reply of the connection. */
+void conn_refuse(struct node *n, struct conn *c, enum refused_reason counted, const char *word, const char *text);
+void conn_close_now(struct node *n, struct conn *c);
 void conn_bytes(struct node *n, struct conn *c, slice_t bytes);       /* raw, into this turn's output */
 void conn_push(struct node *n, struct conn *c, slice_t resp3);        /* out of band (RESP3 push), RESP3 connections only */
 void conn_close(struct node *n, struct conn *c);
@@ -128,6 +144,14 @@ struct request *call_request(struct call *c, uint32_t group, enum request_kind k
 void call_submit(struct call *c, struct request *r);
 struct door_slot *conn_slot(struct conn *c, uint64_t slot);
 void call_error(struct call *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* conn_clock.c */
+#define WRONG_PASSWORD "WRONGPASS invalid username-password pair or user is disabled."
+void doors_wake(struct node *n, uint64_t at_ms);                      /* doors_timers by then */
+void conn_clock_opened(struct node *n, struct conn *c);
+void conn_clock_data(struct node *n, struct conn *c);
+/* A wrong password. True: too many of them came from there, the reply place is filled later. */
+bool conn_guessed(struct node *n, struct conn *c, uint64_t slot);
 
 /* commands.c */
 void commands_build(struct doors *d);
@@ -158,6 +182,7 @@ void walks_free(struct doors *d);
 size_t http_door_data(struct node *n, struct conn *c, slice_t data);
 void http_door_reply(struct node *n, struct conn *c, const struct door_slot *s, slice_t reply); /* writes it to c->out */
 void http_door_fini(struct conn *c);
+void http_door_wrong_password(struct node *n, struct conn *c, uint64_t slot);
 void http_door_timers(struct node *n, struct conn *c);
 
 /* watch.c */

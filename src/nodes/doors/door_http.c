@@ -143,6 +143,12 @@ void http_command(struct http_call *h, const slice_t *argv, uint32_t argc, http_
     }
 }
 
+void http_door_wrong_password(struct node *n, struct conn *c, uint64_t slot)
+{
+    struct http_call h = {.n = n, .conn = c, .slot = slot};
+    http_refuse(&h, 401, "WRONGPASS", NULL, "user and password do not match");
+}
+
 /* Probes and metrics are for machines that know no password. */
 static bool is_open_path(slice_t path)
 {
@@ -164,9 +170,8 @@ static bool authorized(struct http_call *h)
     bool ok = http_credentials(h->req->authorization, &scratch, &user, &password) &&
               (user.len == 0 || slice_eq(user, SLICE_LIT("default"))) && secret_equal(wanted, password);
     buf_fini(&scratch);
-    if (!ok) {
-        metrics_refused(&h->n->metrics, REFUSED_AUTH);
-        http_refuse(h, 401, "WRONGPASS", NULL, "user and password do not match");
+    if (!ok && !conn_guessed(h->n, h->conn, h->slot)) {
+        http_door_wrong_password(h->n, h->conn, h->slot);
     }
     return ok;
 }
@@ -219,7 +224,7 @@ size_t http_door_data(struct node *n, struct conn *c, slice_t data)
     }
     http_parser_note_time(c->http, n->now_ms);
     while (at < data.len && !c->closing) {
-        if (c->next_slot - c->first_slot >= LIMIT_HTTP_PIPELINE || c->unsent_bytes + c->out.len >= HTTP_PAUSE_OUTPUT_BYTES) {
+        if (c->guess_until_ms != 0 || c->next_slot - c->first_slot >= LIMIT_HTTP_PIPELINE || c->unsent_bytes + c->out.len >= HTTP_PAUSE_OUTPUT_BYTES) {
             conn_pause(n, c);
             break;
         }
