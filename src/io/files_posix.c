@@ -86,6 +86,14 @@ static int posix_sync(void *ctx, int fd)
     return r < 0 ? -errno : 0;
 }
 
+/* Clean pages go; the kernel does it at once for pages that nobody maps or locks. A file system without a page cache has none to drop. */
+static int posix_uncache(void *ctx, int fd)
+{
+    (void)ctx;
+    int err = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return err == EINVAL || err == ENOSYS ? 0 : -err;
+}
+
 static int64_t posix_size(void *ctx, int fd)
 {
     (void)ctx;
@@ -185,7 +193,7 @@ enum store_status files_posix_open(const char *dir, struct files *out, struct bu
                                                      : "lock the data directory", dir, errno);
     }
     *out = (struct files){p,          posix_open,     posix_close,  posix_pread,  posix_pwrite,   posix_sync,
-                          posix_size, posix_truncate, posix_rename, posix_unlink, posix_sync_dir, posix_list};
+                          posix_uncache, posix_size, posix_truncate, posix_rename, posix_unlink, posix_sync_dir, posix_list};
     return STORE_OK;
 }
 

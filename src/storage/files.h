@@ -16,6 +16,7 @@ struct files {
     ssize_t (*pread)(void *ctx, int fd, void *p, size_t n, uint64_t off);       /* may be short only at end of file */
     ssize_t (*pwrite)(void *ctx, int fd, const void *p, size_t n, uint64_t off); /* whole n, or an error */
     int (*sync)(void *ctx, int fd);                                    /* fdatasync */
+    int (*uncache)(void *ctx, int fd);                                 /* after sync: reads come from the device from now on */
     int64_t (*size)(void *ctx, int fd);
     int (*truncate)(void *ctx, int fd, uint64_t size);
     int (*rename)(void *ctx, const char *from, const char *to);

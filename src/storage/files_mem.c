@@ -281,6 +281,16 @@ static int mem_sync(void *ctx, int fd)
     return 0;
 }
 
+static int mem_uncache(void *ctx, int fd)
+{
+    struct handle *h = handle_of(ctx, fd);
+    if (h == NULL) {
+        return -EBADF;
+    }
+    inode_uncache(h->inode);
+    return 0;
+}
+
 static int64_t mem_size(void *ctx, int fd)
 {
     struct handle *h = handle_of(ctx, fd);
@@ -359,7 +369,7 @@ static int mem_list(void *ctx, void (*fn)(void *arg, const char *name), void *ar
 struct files files_mem_table(struct files_mem *m)
 {
     return (struct files){m,        mem_open,     mem_close,  mem_pread,  mem_pwrite,   mem_sync,
-                          mem_size, mem_truncate, mem_rename, mem_unlink, mem_sync_dir, mem_list};
+                          mem_uncache, mem_size, mem_truncate, mem_rename, mem_unlink, mem_sync_dir, mem_list};
 }
 
 struct files_mem *files_mem_new(void)

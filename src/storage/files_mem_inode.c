@@ -182,6 +182,15 @@ void inode_sync(struct inode *i)
     i->size_disk = i->size_now;
 }
 
+void inode_uncache(struct inode *i)
+{
+    for (size_t k = 0; k < i->pages; k++) {
+        if (i->dirty[k] == 0) {
+            page_share(&i->now[k], i->disk[k]);
+        }
+    }
+}
+
 static void crash_sector(struct inode *i, size_t k, size_t s, struct prng *g)
 {
     size_t at = s * FILES_MEM_SECTOR;

@@ -31,6 +31,7 @@ void inode_unref(struct inode *i);
 struct inode *inode_clone(const struct inode *i); /* shares all pages */
 void inode_write(struct inode *i, const uint8_t *p, size_t n, uint64_t off);
 void inode_truncate(struct inode *i, uint64_t size);
+void inode_uncache(struct inode *i); /* pages without unsynced writes are what the disk has */
 void inode_sync(struct inode *i);
 void inode_crash(struct inode *i, struct prng *g);
 

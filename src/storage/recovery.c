@@ -7,7 +7,6 @@
  * the identity's floor is below it (W3). Memory is bounded by the bytes that are really in the files (I42). */
 #include "storage/store_private.h"
 
-#include "utils/assert.h"
 #include "utils/crc32c.h"
 #include "utils/mutant.h"
 
@@ -16,10 +15,6 @@
 #include <stdlib.h>
 
 enum { WINDOW = 64 * 1024 };
-
-struct doubt {
-    uint64_t number, off;
-};
 
 struct scan {
     struct store *s;
@@ -35,8 +30,6 @@ struct scan {
     uint32_t prev_crc;
     size_t last_at;       /* the segment of the last block that was accepted, and where it ended */
     uint64_t last_off;
-    struct doubt *doubts; /* blocks of this segment that no later block says to be durable; [doubt_head] is the oldest */
-    size_t n_doubts, doubt_head, doubts_cap;
     bool torn;
     struct buf body;
     struct buf *error;
@@ -188,23 +181,6 @@ static const char *out_of_place(struct scan *c, const struct block_header *h)
     return dense || MUTANT("S30") || (MUTANT("S31") && c->off == 0) ? NULL : "blocks before this one are missing";
 }
 
-/* A block was accepted. What it says to be durable is no longer in doubt, it itself is. */
-static void note_doubt(struct scan *c, const struct block_header *h)
-{
-    while (c->doubt_head < c->n_doubts && (c->off == 0 || c->doubts[c->doubt_head].number <= h->synced)) {
-        c->doubt_head++;
-    }
-    if (c->doubt_head == c->n_doubts) {
-        c->doubt_head = c->n_doubts = 0;
-    }
-    if (c->n_doubts == c->doubts_cap) {
-        c->doubts_cap = c->doubts_cap ? c->doubts_cap * 2 : 64;
-        c->doubts = realloc(c->doubts, c->doubts_cap * sizeof *c->doubts);
-        syn_assert(c->doubts != NULL);
-    }
-    c->doubts[c->n_doubts++] = (struct doubt){h->number, c->off};
-}
-
 enum step { STEP_BLOCK, STEP_BAD, STEP_STOP };
 
 /* Reads the block at c->off. BLOCK: accepted, replayed, c moved on. BAD: *why says what is wrong with it. */
@@ -249,7 +225,6 @@ static enum step read_block(struct scan *c, const char **why, enum store_status 
         *st = corrupt(c, senseless);
         return STEP_STOP;
     }
-    note_doubt(c, &h);
     c->begun = true;
     c->next = h.number + 1;
     c->prev_crc = h.header_crc;
@@ -257,9 +232,25 @@ static enum step read_block(struct scan *c, const char **why, enum store_status 
     return STEP_BLOCK;
 }
 
+/* Only what the device holds may count. The page cache may hold more: bytes that a process wrote and did not live to sync, which this
+ * sync writes; and bytes whose sync failed, which the kernel keeps, marked clean, so that they read well and no later sync writes
+ * them (Rebello 2020; W5). Those are dropped. All of it is in the segment that was being written or in the one made ahead. */
+static enum store_status forget_cache(struct scan *c)
+{
+    const struct files *f = &c->s->files;
+    int err = f->sync(f->ctx, c->fd);
+    if (err == 0 && !MUTANT("W5")) {
+        err = f->uncache(f->ctx, c->fd);
+    }
+    return err == 0 ? STORE_OK : broken(c, "sync", err);
+}
+
 static enum store_status read_segment(struct scan *c)
 {
     enum store_status st = scan_open(c, c->at);
+    if (st == STORE_OK && c->at + 2 >= c->n) {
+        st = forget_cache(c);
+    }
     while (st == STORE_OK && c->off + BLOCK_ALIGN <= c->size) {
         const char *why = NULL;
         enum step step = read_block(c, &why, &st);
@@ -320,25 +311,7 @@ static enum store_status drop_later(struct scan *c)
     return STORE_OK;
 }
 
-/* Writes again what may be in the page cache only. A sync that failed leaves such bytes behind, marked clean: no later sync would
- * write them, although they read well (Rebello 2020, W5). */
-static enum store_status write_again(struct scan *c)
-{
-    uint8_t *w = malloc(WINDOW);
-    int err = w == NULL ? -ENOMEM : 0;
-    for (uint64_t o = c->doubts[c->doubt_head].off; err == 0 && o < c->last_off && !MUTANT("W5");) {
-        size_t n = c->last_off - o < WINDOW ? (size_t)(c->last_off - o) : WINDOW;
-        err = read_at(c, w, n, o);
-        ssize_t put = err == 0 ? c->s->files.pwrite(c->s->files.ctx, c->fd, w, n, o) : 0;
-        err = put < 0 ? (int)put : err;
-        o += n;
-    }
-    free(w);
-    return err == 0 ? STORE_OK : broken(c, "write the end of", err);
-}
-
-/* Leaves the last segment open for the writer. Its bytes may come from the page cache of a process that died before it
- * synced them: they count as durable only from here on. */
+/* Leaves the last segment open for the writer. */
 static enum store_status adopt(struct scan *c, uint64_t *torn_bytes)
 {
     struct store *s = c->s;
@@ -346,7 +319,6 @@ static enum store_status adopt(struct scan *c, uint64_t *torn_bytes)
     if (st == STORE_OK) {
         st = cut(c, c->last_off, torn_bytes);
     }
-    st = st == STORE_OK ? write_again(c) : st;
     int err = st == STORE_OK ? s->files.sync(s->files.ctx, c->fd) : 0;
     if (st != STORE_OK || err != 0) {
         return st != STORE_OK ? st : broken(c, "sync", err);
@@ -390,6 +362,5 @@ enum store_status recovery_run(struct store *s, const uint64_t *numbers, size_t 
     st = st == STORE_OK ? adopt(&c, torn_bytes) : st;
     scan_close(&c);
     buf_fini(&c.body);
-    free(c.doubts);
     return st;
 }
