@@ -46,6 +46,7 @@ struct peer_forward {
     uint32_t group;
     uint64_t req;          /* sender's request number; echoed */
     slice_t payload;       /* service byte and operation, or query */
+    uint64_t number;       /* ascending on a link, over FORWARD and FORWARD_REPLY: what is not is a copy, and dropped */
 };
 
 struct peer_forward_reply {
@@ -53,6 +54,7 @@ struct peer_forward_reply {
     uint8_t status;        /* enum forward_status */
     node_id_t leader;      /* NOT_LEADER: who is, 0 when unknown */
     slice_t payload;       /* RESP3 bytes when OK */
+    uint64_t number;       /* as in peer_forward */
 };
 
 struct peer_probe {

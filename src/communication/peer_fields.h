@@ -37,10 +37,12 @@
     F(FORWARD, u.forward.group, U32, UINT32_MAX) \
     F(FORWARD, u.forward.req, U64, UINT64_MAX) \
     F(FORWARD, u.forward.payload, BYTES, LIMIT_FRAME_BYTES) \
+    F(FORWARD, u.forward.number, U64, UINT64_MAX) \
     F(FORWARD_REPLY, u.forward_reply.req, U64, UINT64_MAX) \
     F(FORWARD_REPLY, u.forward_reply.status, U8, FORWARD_FULL) \
     F(FORWARD_REPLY, u.forward_reply.leader, U32, UINT32_MAX - 1) \
     F(FORWARD_REPLY, u.forward_reply.payload, BYTES, LIMIT_FRAME_BYTES) \
+    F(FORWARD_REPLY, u.forward_reply.number, U64, UINT64_MAX) \
     F(PROBE, u.probe.initiator_origin, U64, UINT64_MAX) \
     F(PROBE, u.probe.initiator_seq, U64, UINT64_MAX) \
     F(PROBE, u.probe.initiator_group, U32, UINT32_MAX) \

@@ -158,6 +158,7 @@ struct node_peer {
     struct buf out;            /* this turn's frame */
     struct frame_builder frame;
     bool frame_open;
+    uint64_t numbers_sent;     /* of FORWARD and FORWARD_REPLY messages */
 };
 
 struct link {
@@ -169,6 +170,7 @@ struct link {
     bool hello_seen;
     uint64_t nonce;            /* ours for this link, echoed through the peer's mac */
     uint64_t opened_ms;
+    uint64_t number_seen;      /* of the newest FORWARD or FORWARD_REPLY */
 };
 
 struct persist_wait { uint64_t seq; uint32_t group; uint64_t persist_no; };

@@ -11,6 +11,7 @@
 
 #include "communication/peer_auth.h"
 #include "utils/hash.h"
+#include "utils/mutant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +259,26 @@ static void on_consensus(struct node *n, struct node_peer *p, const struct conse
     group_touch(n, g);
 }
 
+static void on_forward_reply(struct node *n, struct node_peer *p, const struct peer_forward_reply *f)
+{
+    if (f->status == FORWARD_OK) {
+        request_answer(n, f->req, f->payload);
+    } else {
+        request_refused(n, f->req, f->status, f->leader, p->member.id);
+    }
+}
+
+/* What asks and answers once must not be done or believed twice, whatever the link does with a frame. */
+static bool is_copy(struct node *n, struct link *l, uint64_t number)
+{
+    if (number <= l->number_seen && !MUTANT("N2")) {
+        metrics_refused(&n->metrics, REFUSED_REPLAY);
+        return true;
+    }
+    l->number_seen = number;
+    return false;
+}
+
 static void on_message(struct node *n, struct link *l, const struct peer_msg *m)
 {
     if (m->kind == PEER_HELLO) {
@@ -271,16 +292,16 @@ static void on_message(struct node *n, struct link *l, const struct peer_msg *m)
     }
     switch (m->kind) {
     case PEER_CONSENSUS: on_consensus(n, p, &m->u.consensus); break;
-    case PEER_FORWARD: route_on_forward(n, p, &m->u.forward); break;
-    case PEER_FORWARD_REPLY: {
-        const struct peer_forward_reply *f = &m->u.forward_reply;
-        if (f->status == FORWARD_OK) {
-            request_answer(n, f->req, f->payload);
-        } else {
-            request_refused(n, f->req, f->status, f->leader, p->member.id);
+    case PEER_FORWARD:
+        if (!is_copy(n, l, m->u.forward.number)) {
+            route_on_forward(n, p, &m->u.forward);
         }
         break;
-    }
+    case PEER_FORWARD_REPLY:
+        if (!is_copy(n, l, m->u.forward_reply.number)) {
+            on_forward_reply(n, p, &m->u.forward_reply);
+        }
+        break;
     case PEER_PROBE: probe_on(n, &m->u.probe); break;
     case PEER_PLACEMENT: members_on_placement(n, &m->u.placement); break;
     default: SYN_UNREACHABLE();
@@ -429,16 +450,28 @@ uint64_t links_deadline(const struct node *n)
     return at;
 }
 
+static const struct peer_msg *numbered(struct node_peer *p, const struct peer_msg *m, struct peer_msg *copy)
+{
+    if (m->kind != PEER_FORWARD && m->kind != PEER_FORWARD_REPLY) {
+        return m;
+    }
+    *copy = *m;
+    uint64_t *number = m->kind == PEER_FORWARD ? &copy->u.forward.number : &copy->u.forward_reply.number;
+    *number = ++p->numbers_sent;
+    return copy;
+}
+
 void links_send(struct node *n, struct node_peer *p, const struct peer_msg *m)
 {
     (void)n;
+    struct peer_msg copy;
     syn_assert(peer_linked(p));
     if (!p->frame_open) {
         buf_clear(&p->out);
         frame_begin(&p->frame, &p->out);
         p->frame_open = true;
     }
-    frame_add(&p->frame, m);
+    frame_add(&p->frame, numbered(p, m, &copy));
     if (p->out.len - p->frame.start > FRAME_SOFT_BYTES) {
         frame_end(&p->frame);
         frame_begin(&p->frame, &p->out);

@@ -305,9 +305,9 @@ static void i35_declared_lengths_are_not_believed(void **state)
     (void)state;
     expect_bad(SLICE_LIT("\xdd\xff\xff\xff\xff"), "an array was expected, of what the frame can hold");
     expect_bad(SLICE_LIT("\xdd\x00\x00\x00\x01\xdd\xff\xff\xff\xff"), "an array was expected, of what the frame can hold");
-    expect_bad(SLICE_LIT("\xdd\x00\x00\x00\x01\x95\x03\x02\x00\x00\xc6\xff\xff\xff\xff"), "bytes longer than allowed or than the frame");
-    expect_bad(SLICE_LIT("\xdd\x00\x00\x00\x01\x95\x03\x02\x00\x00\xc4\x05" "abcd"), "bytes longer than allowed or than the frame");
-    assert_null(frame_check(SLICE_LIT("\xdd\x00\x00\x00\x01\x95\x03\x02\x00\x00\xc4\x04" "abcd")));
+    expect_bad(SLICE_LIT("\xdd\x00\x00\x00\x01\x96\x03\x02\x00\x00\xc6\xff\xff\xff\xff"), "bytes longer than allowed or than the frame");
+    expect_bad(SLICE_LIT("\xdd\x00\x00\x00\x01\x96\x03\x02\x00\x00\xc4\x05" "abcd"), "bytes longer than allowed or than the frame");
+    assert_null(frame_check(SLICE_LIT("\xdd\x00\x00\x00\x01\x96\x03\x02\x00\x00\xc4\x04" "abcd\x01")));
 }
 
 static void i36_nesting_ends_at_once(void **state)
@@ -330,19 +330,19 @@ static void i37_frames_are_exact(void **state)
 {
     (void)state;
 #define ONE "\xdd\x00\x00\x00\x01"
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\x00\xc4\x01" "ax"), "bytes behind the last message");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xc4\x01" "a\x01x"), "bytes behind the last message");
     expect_bad(SLICE_LIT(ONE "\x94\x03\x02\x00\x00"), "wrong number of fields");
-    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xc4\x01" "a\x00"), "wrong number of fields");
+    expect_bad(SLICE_LIT(ONE "\x97\x03\x02\x00\x00\xc4\x01" "a\x01\x00"), "wrong number of fields");
     expect_bad(SLICE_LIT(ONE "\x95\x00\x02\x00\x00\xc4\x01" "a"), "unknown kind of message");
     expect_bad(SLICE_LIT(ONE "\x95\x07\x02\x00\x00\xc4\x01" "a"), "field out of range");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x04\x00\x00\xc4\x01" "a"), "field out of range");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x00\x00\x00\xc4\x01" "a"), "an empty forward");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\x00\xc4\x00"), "an empty forward");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\x00\xa1" "a"), "field has the wrong type");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\xc0\xc4\x01" "a"), "field has the wrong type");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\xff\xc4\x01" "a"), "field has the wrong type");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\x00\x00\xc7\x01\x05" "a"), "field has the wrong type");
-    expect_bad(SLICE_LIT(ONE "\x95\x03\x02\xc1\x00\xc4\x01" "a"), "malformed msgpack");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x04\x00\x00\xc4\x01" "a"), "field out of range");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x00\x00\x00\xc4\x01" "a\x01"), "an empty forward");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xc4\x00\x01"), "an empty forward");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xa1" "a"), "field has the wrong type");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\xc0\xc4\x01" "a"), "field has the wrong type");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\xff\xc4\x01" "a"), "field has the wrong type");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xc7\x01\x05" "a"), "field has the wrong type");
+    expect_bad(SLICE_LIT(ONE "\x96\x03\x02\xc1\x00\xc4\x01" "a"), "malformed msgpack");
     expect_bad(SLICE_LIT(ONE "\x81\x03\x02"), "an array was expected, of what the frame can hold");
     expect_bad(SLICE_LIT("\x82\x01\x02\x01\x02\x00"), "an array was expected, of what the frame can hold");
     expect_bad(SLICE_NONE, "malformed msgpack");
