@@ -34,6 +34,8 @@ struct consensus_member {
     uint64_t disk; /* which data directory of that node is meant; 0: its first one. Another one is a lost disk (P8) */
 };
 
+enum { CONSENSUS_MEMBER_BYTES = 13 }; /* encoded; a configuration is one byte more */
+
 struct consensus_config {
     uint32_t count;
     struct consensus_member members[CONSENSUS_MEMBERS_MAX];

@@ -249,7 +249,7 @@ static void on_install(struct cluster *k, node_id_t id, const struct consensus_i
     s->term = reader_u64(&r);
     s->digest = reader_u64(&r);
     uint8_t members = r.ok ? *r.p : 0;
-    bool ok = consensus_config_decode(reader_take(&r, 1 + (size_t)members * 5), &s->config);
+    bool ok = consensus_config_decode(reader_take(&r, 1 + (size_t)members * CONSENSUS_MEMBER_BYTES), &s->config);
     if (!ok || s->index != in->index || s->term != in->term) {
         cluster_fail(k, "node %u received a damaged snapshot", id);
     }

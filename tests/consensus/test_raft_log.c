@@ -135,22 +135,23 @@ static void test_floor(void **state)
 static void test_config_codec(void **state)
 {
     (void)state;
-    struct consensus_config c = {.count = 3, .members = {{1, true}, {2, false}, {9, true}}}, d;
+    struct consensus_config c = {.count = 3, .members = {{1, true, 0}, {2, false, UINT64_MAX}, {9, true, 7}}}, d;
     struct buf b;
     buf_init(&b);
     consensus_config_encode(&c, &b);
     assert_true(consensus_config_decode(buf_slice(&b), &d));
     assert_int_equal(d.count, 3);
     assert_true(d.members[0].voter && !d.members[1].voter && d.members[2].id == 9);
+    assert_true(d.members[0].disk == 0 && d.members[1].disk == UINT64_MAX && d.members[2].disk == 7);
     for (size_t n = 0; n < b.len; n++) {
         assert_false(consensus_config_decode(slice_of(b.ptr, n), &d));
     }
     buf_put_u8(&b, 0);
     assert_false(consensus_config_decode(buf_slice(&b), &d)); /* trailing byte */
     b.len--;
-    b.ptr[6] = 1;
+    b.ptr[1 + CONSENSUS_MEMBER_BYTES] = 1;
     assert_false(consensus_config_decode(buf_slice(&b), &d)); /* 1 twice */
-    b.ptr[6] = 0;
+    b.ptr[1 + CONSENSUS_MEMBER_BYTES] = 0;
     assert_false(consensus_config_decode(buf_slice(&b), &d)); /* nobody */
     b.ptr[0] = 200;
     assert_false(consensus_config_decode(buf_slice(&b), &d));
@@ -213,7 +214,7 @@ static void test_hostile_messages(void **state)
     prng_init(&g, 99);
     struct consensus_options o = {.group = 1, .self = 1, .seed = 5, .election_ms_min = 100, .election_ms_max = 200,
                                   .heartbeat_ms = 20};
-    struct consensus_recovered r = {.config = {.count = 3, .members = {{1, true}, {2, true}, {3, true}}}};
+    struct consensus_recovered r = {.config = {.count = 3, .members = {{1, true, 0}, {2, true, 0}, {3, true, 0}}}};
     struct buf run;
     buf_init(&run);
     for (int round = 0; round < 200; round++) {
