@@ -203,8 +203,8 @@ static void hammer(struct world *w)
     if (w->sent < APPENDS && w->sent < w->done + 200) {
         append_some(w, 1 + (uint32_t)(w->sent % 4));
     }
-    uint64_t index = w->sent / (APPENDS / SNAPSHOTS) * (APPENDS / SNAPSHOTS);
-    if (index > w->snapshot && w->jobs_done == w->jobs_wanted && index <= w->done) {
+    uint64_t index = w->done / (APPENDS / SNAPSHOTS) * (APPENDS / SNAPSHOTS);
+    if (index > w->snapshot && w->jobs_done == w->jobs_wanted) {
         submit_snapshot(w, index);
     }
 }
