@@ -1,6 +1,7 @@
 /* Bad input at the doors of a node by itself, in virtual time: what takes too long, what is guessed, what is counted (rows of docs/verification.md). */
 #include "one_node.h"
 
+#include "nodes/locks/lock_internal.h"
 #include "nodes/node_internal.h"
 #include "utils/limits.h"
 
@@ -155,6 +156,27 @@ static void test_i14_guessing_over_http(void **state)
     assert_non_null(strstr(out, "HTTP/1.1 200 "));
 }
 
+/* I17: names without end. The bound is pretended to be reached: ten million of them would take minutes. */
+static void test_i17_names_have_an_end(void **state)
+{
+    struct one_node *o = *state;
+    one_open(o, 1, DOOR_RESP);
+    assert_begins(one_ask(o, 1, "LOCK.ACQUIRE a EXCLUSIVE TTL 60000"), "*");
+    size_t counts[2];
+    for (uint32_t g = 0; g < 2; g++) {
+        struct map *names = &o->node->groups[g].locks->resources;
+        counts[g] = names->count;
+        names->count = LIMIT_LOCKS_PER_GROUP;
+    }
+    const char *full = one_ask(o, 1, "LOCK.ACQUIRE b EXCLUSIVE TTL 60000");
+    assert_begins(full, "-LIMIT ");
+    for (uint32_t g = 0; g < 2; g++) {
+        o->node->groups[g].locks->resources.count = counts[g];
+    }
+    assert_int_equal(refused(o, REFUSED_LIMIT), 1);
+    assert_begins(one_ask(o, 1, "LOCK.ACQUIRE b EXCLUSIVE TTL 60000"), "*");
+}
+
 static void test_refusals_are_counted_by_reason(void **state)
 {
     struct one_node *o = *state;
@@ -205,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_i09_strangers_have_five_seconds, begin_guarded, end),
         cmocka_unit_test_setup_teardown(test_i14_guessing_is_slow_and_locks_nobody_out, begin_guarded, end),
         cmocka_unit_test_setup_teardown(test_i14_guessing_over_http, begin_guarded, end),
+        cmocka_unit_test_setup_teardown(test_i17_names_have_an_end, begin, end),
         cmocka_unit_test_setup_teardown(test_refusals_are_counted_by_reason, begin, end),
         cmocka_unit_test_setup_teardown(test_commands_before_the_password_are_counted, begin_guarded, end),
     };

@@ -1,19 +1,32 @@
 """Bad input at the HTTP door, one test per row of the list."""
 import contextlib
+import resource
 import socket
 import time
 
-from harness import SLOW, Cluster
+from harness import SLOW, Cluster, Skip, wait_for
 
 ACQUIRE = '{"resource_id":"r","lock_type":"exclusive","client_id":"c"}'
 JSON_HEADERS = f'Content-Type: application/json\r\nContent-Length: {len(ACQUIRE)}\r\n'
 
 
+def room_for(sockets, node=None):
+    """Lets this process, or the node, open so many files."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < sockets + 200:
+        raise Skip('the system allows too few open files')
+    resource.prlimit(node.proc.pid if node else 0, resource.RLIMIT_NOFILE, (sockets + 200, hard))
+
+
 @contextlib.contextmanager
 def one_node():
+    """A live node that must be as well afterwards as before: it answers, and its memory did not run away."""
     with Cluster(1) as cluster:
-        yield cluster.nodes[0]
-        assert cluster.nodes[0].request('GET', '/livez')[0] == 200
+        node = cluster.nodes[0]
+        before = node.memory_kib()
+        yield node
+        assert node.request('GET', '/livez')[0] == 200
+        assert node.memory_kib() < before + 64 * 1024, f'{before} KiB before, {node.memory_kib()} after'
 
 
 def exchange(node, raw, timeout=10.0):
@@ -100,20 +113,24 @@ def test_i24_headers_that_are_not_headers():
 
 
 def test_i25_slowloris_headers():
+    many = 4000
+    room_for(many)
     with one_node() as node:
-        doors = [socket.create_connection(('127.0.0.1', node.http), 5) for _ in range(200)]
+        room_for(many, node)
         before = node.memory_kib()
         begun = time.monotonic()
-        for door in doors:
-            door.sendall(b'GET /livez HTTP/1.1\r\nHo')
+        doors = [socket.create_connection(('127.0.0.1', node.http), 5) for _ in range(many)]
+        for part in (b'GET /livez HTTP/1.1\r\nHo', b'st: ', b'x\r\n'):
+            for door in doors:
+                door.sendall(part)
         assert node.request('GET', '/livez')[0] == 200, 'others are served meanwhile'
-        assert node.memory_kib() - before < 200 * 32
-        doors[0].settimeout(20 * SLOW)
-        answer = doors[0].recv(4096)
-        while answer and doors[0].recv(4096):
-            pass
-        assert status(answer) in (0, 408), answer[:80]
+        assert node.memory_kib() - before < many * 12, f'{node.memory_kib() - before} KiB for {many} slow heads'
+        for door in (doors[0], doors[-1]):
+            door.settimeout(20 * SLOW)
+            assert status(door.recv(4096)) == 408
+            assert door.recv(4096) == b''
         assert time.monotonic() - begun < 16 * SLOW
+        wait_for('the slow to be counted', lambda: node.refused('slow') == many)
         for door in doors:
             door.close()
 
@@ -123,16 +140,15 @@ def test_i26_slow_bodies():
         door.sendall(post('Content-Length: 100000\r\nContent-Type: application/json\r\n', '{').encode())
         door.settimeout(30 * SLOW)
         answer = door.recv(4096)
-        assert status(answer) in (0, 408), answer[:80]
+        assert status(answer) == 408, answer[:80]
 
 
 def test_i27_too_many_headers_and_long_lines():
     with one_node() as node:
         refused(node, 'GET /livez HTTP/1.1\r\nHost: x\r\n' + 'X: a\r\n' * 10_000 + '\r\n', (431, 400))
         refused(node, 'GET /' + 'a' * 1_000_000 + ' HTTP/1.1\r\nHost: x\r\n\r\n', (414, 431, 400))
-        for path in ('/lock/%00', '/lock/..%2f..%2fetc', '/lock/%', '/lock/%zz', '/lock/%c0%af'):
-            answer, _ = exchange(node, f'GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
-            assert status(answer) in (200, 400, 404), (path, answer[:80])
+        for path in ('/lock/%00', '/lock/..%2f..%2fetc', '/lock/../x', '/lock/%', '/lock/%zz', '/lock/%c0%af', '/lock/%ed%a0%80'):
+            refused(node, f'GET {path} HTTP/1.1\r\nHost: x\r\n\r\n')
 
 
 def test_i28_a_flood_of_pipelined_requests():
@@ -155,19 +171,21 @@ def test_i28_pipelined_requests_are_answered_in_order():
 def test_i29_expect_upgrade_connect_trace():
     with one_node() as node:
         answer, _ = exchange(node, post(f'Expect: 100-continue\r\n{JSON_HEADERS}', ACQUIRE))
-        assert status(answer) in (100, 200, 417), answer[:120]
+        assert status(answer) == 200, answer[:120]
+        refused(node, post(f'Expect: 200-ok\r\n{JSON_HEADERS}', ACQUIRE), (417,))
         answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n'
                                    'Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\r\n')
-        assert status(answer) in (200, 400, 501), answer[:120]
-        for method in ('CONNECT', 'TRACE', 'PROPFIND', 'BREW'):
-            answer, _ = exchange(node, f'{method} /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
-            assert status(answer) in (400, 404, 405, 501), (method, answer[:120])
+        assert status(answer) == 200, answer[:120]
+        for method in ('CONNECT', 'TRACE', 'PROPFIND'):
+            refused(node, f'{method} /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n', (405,))
+        refused(node, 'BREW /livez HTTP/1.1\r\nHost: x\r\n\r\n')
 
 
 def test_i30_compressed_bodies():
     with one_node() as node:
-        answer, _ = exchange(node, post(f'Content-Encoding: gzip\r\n{JSON_HEADERS}', ACQUIRE))
-        assert status(answer) in (400, 415), answer[:120]
+        refused(node, post(f'Content-Encoding: gzip\r\n{JSON_HEADERS}', ACQUIRE), (415,))
+        answer, _ = exchange(node, 'GET /livez HTTP/1.1\r\nHost: x\r\nRange: bytes=' + '0-,' * 1000 + '0-\r\n\r\n')
+        assert status(answer) == 200, answer[:120]
 
 
 def test_i31_json_that_is_not_ours():

@@ -205,6 +205,16 @@ def test_i16_tokens_that_name_nothing():
         assert client.cmd('LOCK.RELEASE', 't', held['lock_id']) == 1
 
 
+def test_i18_counts_beyond_what_one_reply_holds():
+    with one_node() as node, node.client() as client:
+        for i in range(1100):
+            acquire(client, f'many{i}', 'OWNER', 'a', 'TTL', 60000)
+        for count in ('2147483648', '18446744073709551615'):
+            with contextlib.suppress(RespError):
+                assert len(client.cmd('LOCK.LIST', 'COUNT', count)[1]) <= 1000
+        assert len(client.cmd('LOCK.LIST', 'COUNT', '1000')[1]) <= 1000
+
+
 def test_i19_patterns_that_backtrack():
     with one_node() as node, node.client() as client:
         acquire(client, 'a' * 200, 'OWNER', 'a', 'TTL', 60000)

@@ -1,4 +1,8 @@
 """The history checker catches what it is for: each planted violation is named, and a clean history is not."""
+import os
+import re
+
+from harness import ROOT
 from history import Grant, check
 
 
@@ -29,3 +33,19 @@ def test_checker_catches_a_token_given_twice():
 
 def test_checker_catches_a_lost_acknowledgement():
     assert 'was lost' in check([grant(5, 0, 1, 2, release='STALE')])[0]
+
+
+def test_the_table_of_bad_input_names_tests_that_exist():
+    with open(os.path.join(ROOT, 'docs', 'verification.md'), encoding='utf-8') as stream:
+        rows = re.findall(r'^\| (I\d+)? \|(.*)\|(.*)\|(.*)\|$', stream.read(), re.M)
+    text = ''
+    for folder, _, names in os.walk(os.path.join(ROOT, 'tests')):
+        if 'node_modules' not in folder:
+            for name in names:
+                if name.endswith(('.c', '.py')):
+                    with open(os.path.join(folder, name), encoding='utf-8') as stream:
+                        text += stream.read()
+    tests = set(re.findall(r'^(?:static void|def) (\w+)\(', text, re.M)) | {f'corpus_{n}' for n in os.listdir(os.path.join(ROOT, 'tests/fuzz/corpus'))}
+    assert [row for row, *_ in rows if row][:31] == [f'I{n}' for n in range(1, 32)]
+    for row, _, _, named in rows:
+        assert named.strip() and set(re.findall(r'`(\w+)`', named)) <= tests, (row, set(re.findall(r'`(\w+)`', named)) - tests)
