@@ -130,10 +130,11 @@ def simulator(folder, options, tally):
     say(f'simulator, {seeds} seeds')
     code, output = stream([found[0], '--seeds', f'1..{seeds}', '--jobs', '2'])
     summary = re.search(r'^(\d+) seeds, (\d+) failed', output, re.M)
-    ran, failed = (int(summary[1]), int(summary[2])) if summary else (0, 1)
+    ran, failed = (int(summary[1]), int(summary[2])) if summary else (0, 0)
     bad = re.findall(r'--seed (\d+)', output)
-    name = 'simulator' + (f": seeds {', '.join(dict.fromkeys(bad))}" if bad else '') + ('' if summary else f' ended with {code} and no summary')
-    tally.add(ran - failed, max(failed, int(code != 0)), name)
+    said = [f"seeds {', '.join(dict.fromkeys(bad))}"] if bad else []
+    said += [f'{seeds - ran} seeds were not run'] if ran < seeds else []
+    tally.add(ran - failed, max(failed + int(ran < seeds), int(code != 0)), ': '.join(['simulator', ', '.join(said) or f'exit code {code}']))
 
 
 def process_tests(folder, options, tally):
