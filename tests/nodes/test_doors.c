@@ -24,8 +24,8 @@ static int end(void **state)
 
 static void assert_has(const char *text, const char *part)
 {
-    if (strstr(text, part) == NULL) {
-        fail_msg("'%s' is not in: %s", part, text);
+    if (text == NULL || strstr(text, part) == NULL) {
+        fail_msg("'%s' is not in: %s", part, text != NULL ? text : "nothing");
     }
 }
 
