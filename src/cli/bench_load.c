@@ -108,6 +108,7 @@ static void count_error(struct load *l, slice_t word)
 static void mark_dirty(struct load *l, struct conn *c)
 {
     if (!c->dirty) {
+        syn_assert(l->n_dirty < l->plan->connections);
         c->dirty = true;
         l->dirty[l->n_dirty++] = (uint32_t)(c - l->conns);
     }
@@ -224,7 +225,6 @@ static void conn_down(struct load *l, struct conn *c, uint64_t now_us)
 
 static void flush(struct load *l, struct conn *c, uint64_t now_us)
 {
-    c->dirty = false;
     if (c->fd < 0 || c->out_len == 0) {
         return;
     }
@@ -392,6 +392,7 @@ static uint64_t begin_scheduled(struct load *l, uint64_t now_us)
 static void flush_dirty(struct load *l, uint64_t now_us)
 {
     for (uint32_t i = 0; i < l->n_dirty; i++) {
+        l->conns[l->dirty[i]].dirty = false; /* only here: it is in the list until then */
         flush(l, &l->conns[l->dirty[i]], now_us);
     }
     l->n_dirty = 0;
