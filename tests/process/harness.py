@@ -24,9 +24,16 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BINARY = os.environ.get('SYNAXIS', os.path.join(ROOT, 'build', 'synaxis'))
 # Sanitizer builds are several times slower; every deadline is stretched by this, none is a measurement.
 SLOW = float(os.environ.get('SYN_TEST_SLOW', '1'))
-with open(BINARY, 'rb') as _binary:
-    # Sanitizers put shadow and red zones around everything: bounds on memory are that much wider there.
-    MEMORY_SLACK = 5 if re.search(rb'lib[at]san', _binary.read()) else 1
+
+
+def _is_sanitized():
+    with contextlib.suppress(OSError), open(BINARY, 'rb') as stream:
+        return re.search(rb'lib[at]san', stream.read()) is not None
+    return False
+
+
+# Sanitizers put shadow and red zones around everything: bounds on memory are that much wider there.
+MEMORY_SLACK = 5 if _is_sanitized() else 1
 BAD_LOG_WORDS = ('AddressSanitizer', 'ThreadSanitizer', 'runtime error:', 'LeakSanitizer', 'invariant broken')
 RETRY_WORDS = ('LOADING', 'NOQUORUM', 'TRYAGAIN', 'CLUSTERDOWN', 'BUSY')
 
