@@ -29,7 +29,7 @@ struct peer_hello {
     node_id_t to;          /* whom the sender means to talk to */
     uint64_t uuid;         /* of the data directory: a changed one is a node that lost its disk (P8) */
     uint64_t incarnation;  /* starts of that directory: an older one is a stale process (N13) */
-    uint8_t fresh;         /* it remembers nothing: 1 until it has joined or bootstrapped a cluster */
+    uint8_t fresh;         /* 1: its data directory remembered nothing when it started */
     slice_t name;
     slice_t client_host;   /* where its RESP and HTTP doors listen, for CLUSTER.NODES */
     uint32_t resp_port;

@@ -118,7 +118,7 @@ struct consensus_status {
     const char *why_no_leader; /* one sentence, NULL when there is one */
 };
 
-struct consensus_peer_status { node_id_t id; bool voter; bool active; uint64_t match; uint64_t next; const char *state; };
+struct consensus_peer_status { node_id_t id; bool voter; bool active; bool amnesiac; uint64_t match; uint64_t next; const char *state; };
 
 struct consensus_options {
     uint32_t group;

@@ -414,7 +414,7 @@ uint32_t consensus_peers(const struct consensus *c, struct consensus_peer_status
         const struct raft_peer *p = &c->peers[i];
         bool active = p->active && c->now_ms - p->heard_ms <= c->o.election_ms_max;
         out[i] = (struct consensus_peer_status){.id = p->id, .voter = p->voter, .active = active || c->quiesced,
-                                                .match = p->match, .next = p->next, .state = names[p->state]};
+                                                .amnesiac = p->amnesiac, .match = p->match, .next = p->next, .state = names[p->state]};
     }
     return n;
 }

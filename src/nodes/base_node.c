@@ -169,9 +169,7 @@ static void node_begin(struct node *n)
         rejoin_config_seen(n, g);
         group_touch(n, g);
     }
-    if (n->fresh && n->opt.n_members == 1) {
-        rejoin_bootstrap(n);
-    }
+    rejoin_begin(n);
 }
 
 static void node_log_done(struct node *n, uint64_t seq, uint64_t flush_us)
@@ -245,9 +243,6 @@ static void node_timers(struct node *n)
     doors_timers(n);
     if (n->now_ms >= n->housekeeping_ms) {
         n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
-        if (n->fresh) {
-            rejoin_bootstrap(n);
-        }
         for (uint32_t i = 0; i < n->opt.groups; i++) {
             struct node_group *g = &n->groups[i];
             if (g->hosted) {

@@ -104,6 +104,8 @@ struct node_group {
     bool hosted;
     bool dirty;                /* in node.dirty: has something to take this turn */
     bool amnesiac;             /* lost its disk, or never had a say: no votes until it has rejoined (node_rejoin.c) */
+    node_id_t fresh[CONSENSUS_MEMBERS_MAX];  /* other replicas that said that they remember nothing */
+    uint32_t n_fresh;
     struct consensus_recovered recover;      /* between node_new and the first event */
     const struct store_group *recover_run;
     struct consensus *consensus;
@@ -322,15 +324,17 @@ bool snapshot_restore_end(struct node *n, struct node_group *g);
 bool rejoin_remembers(const struct store_group *sg);            /* recovery: this replica may have voted or acknowledged */
 void rejoin_forgotten(struct node *n, struct node_group *g);    /* no votes from now on, and after a restart neither */
 void rejoin_ask(struct node *n, struct node_group *g);          /* amnesiac replica: asks its leader */
-void rejoin_admit(struct node *n, struct node_group *g, node_id_t who); /* leader: makes it a learner with its new disk */
+void rejoin_asked(struct node *n, struct node_group *g, node_id_t who);     /* its leader admits it, others say if they are new, too */
+void rejoin_told_fresh(struct node *n, struct node_group *g, node_id_t who); /* that replica remembers nothing either */
 void rejoin_config_seen(struct node *n, struct node_group *g);  /* after a configuration was applied */
-void rejoin_bootstrap(struct node *n);                          /* a majority remembers nothing: this is a new cluster */
+void rejoin_begin(struct node *n);                              /* groups without other replicas */
 
 /* node_members.c */
 void members_place(struct node *n);                             /* every group's replica set, by the ring */
 void members_duty(struct node *n, struct node_group *g);        /* leader: one step towards the placement */
 void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op);
 void members_admin(struct node *n, struct node_peer *from, const struct peer_forward *f);
+bool members_peer_state(const struct node_group *g, node_id_t id, struct consensus_peer_status *out);
 int config_find(const struct consensus_config *c, node_id_t id); /* -1: not a member */
 bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who);
 void members_snapshot(const struct node *n, struct buf *out);
@@ -341,7 +345,8 @@ void members_on_placement(struct node *n, const struct peer_placement *p);
 void members_payload(struct node *n, struct request *r, uint8_t what, const struct node_member *m); /* META_MEMBER_* */
 void members_rebalance(struct node *n, struct node_group *g);   /* leadership to its place on the ring, now */
 enum { META_MEMBER_ADD = 1, META_MEMBER_REMOVE = 2, META_CLUSTER_ID = 3 };
-enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3 };
+enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3, ADMIN_FRESH = 4 };
+bool admin_for_any_node(slice_t op); /* not only for the one that leads */
 bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t op, struct buf *reply);
 
 /* node_probe.c */

@@ -191,15 +191,15 @@ static void hello_accepted(struct node *n, struct link *l, const struct peer_hel
     peer_replace_link(n, p, l);
     p->heard_ms = n->now_ms;
     p->gone_told = false;
-    node_log(n, LOG_INFO, "linked with %s", node_name_of(n, h->node));
-    if (n->fresh && h->fresh) {
-        rejoin_bootstrap(n);
-    }
+    node_log(n, LOG_INFO, "linked with %s%s", node_name_of(n, h->node), h->fresh ? ", which started empty" : "");
     members_announce(n, p);
     n->parked_retry_ms = 0;
     for (uint32_t i = 0; i < n->opt.groups; i++) {
-        if (n->groups[i].hosted) {
-            group_touch(n, &n->groups[i]);
+        struct node_group *g = &n->groups[i];
+        if (g->hosted) {
+            g->rejoin_retry_ms = 0;
+            rejoin_ask(n, g);
+            group_touch(n, g);
         }
     }
 }

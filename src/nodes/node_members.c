@@ -44,7 +44,7 @@ int config_find(const struct consensus_config *c, node_id_t id)
     return -1;
 }
 
-static bool peer_state(const struct node_group *g, node_id_t id, struct consensus_peer_status *out)
+bool members_peer_state(const struct node_group *g, node_id_t id, struct consensus_peer_status *out)
 {
     struct consensus_peer_status ps[CONSENSUS_MEMBERS_MAX];
     uint32_t count = consensus_peers(g->consensus, ps, CONSENSUS_MEMBERS_MAX);
@@ -62,7 +62,7 @@ static bool caught_up(const struct node_group *g, node_id_t id)
     struct consensus_status st;
     struct consensus_peer_status ps;
     consensus_status(g->consensus, &st);
-    return peer_state(g, id, &ps) && ps.active && ps.match > 0 && ps.match + CAUGHT_UP_ENTRIES >= st.last;
+    return members_peer_state(g, id, &ps) && ps.active && ps.match > 0 && ps.match + CAUGHT_UP_ENTRIES >= st.last;
 }
 
 bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who)
@@ -157,7 +157,7 @@ static void lead_where_placed(struct node *n, struct node_group *g)
     struct consensus_peer_status ps;
     struct consensus_status st;
     consensus_status(g->consensus, &st);
-    if (peer_state(g, preferred, &ps) && ps.active && ps.voter && ps.match + 100 >= st.last && st.transferring_to == 0) {
+    if (members_peer_state(g, preferred, &ps) && ps.active && ps.voter && ps.match + 100 >= st.last && st.transferring_to == 0) {
         g->transfer_retry_ms = n->now_ms + SETTLED_MS;
         node_log(n, LOG_INFO, "group %u: handing leadership to %s, its place on the ring", g->id, node_name_of(n, preferred));
         consensus_transfer(g->consensus, preferred);
@@ -210,6 +210,11 @@ static bool admin_transfer(struct node *n, struct node_group *g, node_id_t to, s
     return true;
 }
 
+bool admin_for_any_node(slice_t op)
+{
+    return op.len > 1 && (op.ptr[1] == ADMIN_MEMBERS || op.ptr[1] == ADMIN_REJOIN || op.ptr[1] == ADMIN_FRESH);
+}
+
 bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t op, struct buf *reply)
 {
     struct reader r = reader_of(op);
@@ -220,9 +225,12 @@ bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t
     }
     if (what == ADMIN_REJOIN) {
         uint32_t who = reader_u32(&r);
-        if (r.ok && who == from && g->ready) {
-            rejoin_admit(n, g, who);
+        if (r.ok && who == from) {
+            rejoin_asked(n, g, who);
         }
+        resp_simple(reply, "OK");
+    } else if (what == ADMIN_FRESH) {
+        rejoin_told_fresh(n, g, from);
         resp_simple(reply, "OK");
     } else if (what == ADMIN_TRANSFER) {
         uint32_t to = reader_u32(&r);

@@ -6,10 +6,12 @@
  * least as high as any in which a forgotten vote could still elect somebody, and all that it forgot lies before (docs/raft.md).
  * Configurations that name no disk, or an older one, prove nothing: they may be read again from the log.
  *
- * A wholly new cluster is told apart by a majority of members that all remember nothing. */
+ * In a wholly new cluster no replica of a group has a term or an entry. Who has heard that from all the others of its group has nothing
+ * forgotten, and votes; a majority would not do: a member that lost its disk and one that heard nothing yet could begin again without
+ * the one that knows better. So the first start of a group waits until all its replicas were there once. */
 #include "nodes/node_internal.h"
 
-enum { REJOIN_EVERY_MS = 300, BOOTSTRAP_WAIT_MS = 1000 };
+enum { REJOIN_EVERY_MS = 300 };
 
 bool rejoin_remembers(const struct store_group *sg)
 {
@@ -56,21 +58,76 @@ void rejoin_config_seen(struct node *n, struct node_group *g)
     }
 }
 
-void rejoin_bootstrap(struct node *n)
+static bool is_fresh(const struct node_group *g)
 {
-    uint32_t fresh = 1;
-    for (uint32_t i = 0; i < n->n_peers; i++) {
-        fresh += peer_linked(&n->peers[i]) && n->peers[i].fresh;
-    }
-    bool all = fresh == n->opt.n_members;
-    if (!n->fresh || fresh <= n->opt.n_members / 2 || (!all && n->now_ms - n->started_ms < BOOTSTRAP_WAIT_MS)) {
-        return;
-    }
-    n->fresh = false;
-    node_log(n, LOG_INFO, "a new cluster: %u of %u members start empty", fresh, n->opt.n_members);
+    struct consensus_status st;
+    consensus_status(g->consensus, &st);
+    return st.term == 0 && st.last == 0;
+}
+
+bool node_is_whole(const struct node *n)
+{
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         if (n->groups[i].hosted && n->groups[i].amnesiac) {
-            remember(n, &n->groups[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+void rejoin_begin(struct node *n)
+{
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        struct node_group *g = &n->groups[i];
+        if (g->hosted && g->amnesiac && is_fresh(g) && g->placement.count == 1) {
+            remember(n, g); /* there is nobody who could know better */
+        }
+    }
+}
+
+static void tell_fresh(struct node *n, const struct node_group *g, struct node_peer *to)
+{
+    struct buf op = {0};
+    buf_put_u8(&op, SERVICE_ADMIN);
+    buf_put_u8(&op, ADMIN_FRESH);
+    struct peer_msg m = {.kind = PEER_FORWARD};
+    m.u.forward = (struct peer_forward){.kind = FORWARD_ADMIN, .group = g->id, .payload = buf_slice(&op)};
+    links_send(n, to, &m);
+    buf_fini(&op);
+}
+
+/* Has every other replica said in this life of ours that it remembers nothing? It was true when they said it, after we forgot. */
+static bool all_told(const struct node *n, const struct node_group *g)
+{
+    for (uint32_t i = 0; i < g->placement.count; i++) {
+        node_id_t id = g->placement.members[i].id;
+        bool told = id == n->opt.self;
+        for (uint32_t k = 0; k < g->n_fresh && !told; k++) {
+            told = g->fresh[k] == id;
+        }
+        if (!told) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void rejoin_told_fresh(struct node *n, struct node_group *g, node_id_t who)
+{
+    if (!g->hosted || !g->amnesiac || !is_fresh(g) || config_find(&g->placement, who) < 0) {
+        return;
+    }
+    bool known = false;
+    for (uint32_t k = 0; k < g->n_fresh; k++) {
+        known |= g->fresh[k] == who;
+    }
+    if (!known && g->n_fresh < CONSENSUS_MEMBERS_MAX) {
+        g->fresh[g->n_fresh++] = who;
+    }
+    if (all_told(n, g)) {
+        remember(n, g);
+        if (g->id == 0) {
+            node_log(n, LOG_INFO, "a new cluster: no member of group 0 has anything to remember");
         }
     }
 }
@@ -97,15 +154,29 @@ void rejoin_ask(struct node *n, struct node_group *g)
     }
 }
 
-void rejoin_admit(struct node *n, struct node_group *g, node_id_t who)
+static void admit(struct node *n, struct node_group *g, node_id_t who)
 {
     struct consensus_config next = *consensus_config_now(g->consensus);
     const struct node_peer *p = node_peer_of(n, who);
+    struct consensus_peer_status ps;
     int at = config_find(&next, who);
+    if (!members_peer_state(g, who, &ps) || !ps.amnesiac) {
+        return; /* it asked before it heard that the cluster is new */
+    }
     if (p == NULL || p->uuid == 0 || at < 0 || next.members[at].disk == p->uuid) {
         return;
     }
     next.members[at].voter = false;
     next.members[at].disk = p->uuid;
     members_change(n, g, &next, "making a learner of (it starts with an empty disk)", who);
+}
+
+void rejoin_asked(struct node *n, struct node_group *g, node_id_t who)
+{
+    struct node_peer *p = node_peer_of(n, who);
+    if (group_leads(g) && g->ready) {
+        admit(n, g, who);
+    } else if (g->hosted && is_fresh(g) && p != NULL && peer_linked(p)) {
+        tell_fresh(n, g, p);
+    }
 }

@@ -354,7 +354,7 @@ void route_on_forward(struct node *n, struct node_peer *p, const struct peer_for
     m.u.forward_reply.status = FORWARD_NOT_LEADER;
     struct buf reply = {0};
     if (f->kind == FORWARD_ADMIN) {
-        if (!group_leads(g) && f->payload.len > 1 && f->payload.ptr[1] != ADMIN_MEMBERS) {
+        if (!group_leads(g) && !admin_for_any_node(f->payload)) {
             links_send(n, p, &m);
             return;
         }
