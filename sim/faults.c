@@ -329,7 +329,7 @@ void faults_heal(struct sim *s)
     s->disk_us_mean = s->disk_us_mean < 3000 ? s->disk_us_mean : 3000;
     uint32_t members = s->n_nodes - s->shrank, replicas = members < SIM_REPLICAS_MAX ? members : SIM_REPLICAS_MAX;
     uint32_t spare = (replicas - 1) / 2;
-    spare -= spare > 0 && s->wiped_node != 0; /* who lost its disk may still be learning */
+    spare = sim_others_whole(s, NULL) ? spare : 0; /* who lost its disk may still be learning, and a new cluster needs all members once */
     uint32_t leave = spare > 0 && prng_chance(&s->prng, 300000) ? (uint32_t)prng_range(&s->prng, 1, spare) : 0;
     for (uint32_t i = 0; i < s->n_nodes; i++) {
         struct sim_node *n = &s->nodes[i];

@@ -76,6 +76,7 @@ void sim_disk_corrupt(struct sim *s, struct sim_node *n, const char *why)
     }
     n->flips = 0;
     n->wipes++;
+    n->partial_at_death = true;
     files_mem_free(n->disk);
     n->disk = files_mem_new();
     raft_check_forget(n);

@@ -124,6 +124,7 @@ struct sim_node {
     struct durable_group durable[SIM_GROUPS_MAX]; /* what is on the disk for certain */
     struct durable_group tail[SIM_GROUPS_MAX];    /* with what is still on its way there */
     bool unsynced_at_death;
+    bool partial_at_death;     /* some replica of it had not rejoined its group */
     uint64_t commit_seen[SIM_GROUPS_MAX];
     int64_t crash_after_effects; /* -1: no */
     uint32_t crash_loop;
@@ -279,6 +280,7 @@ enum death { DEATH_PROCESS, DEATH_POWER };
 void sim_node_die(struct sim *s, struct sim_node *n, enum death how);
 void sim_node_event(struct sim *s, struct sim_node *n, const struct sim_event *ev); /* now, or later when it is busy */
 void sim_node_give(struct sim *s, struct sim_node *n, struct event *ev);            /* one event and its effects */
+bool sim_others_whole(const struct sim *s, const struct sim_node *but); /* none of them waits to join or rejoin a group */
 bool sim_node_may_lose_disk(const struct sim *s, const struct sim_node *n); /* it is the only one, and the others are a majority */
 void sim_node_pause(struct sim *s, struct sim_node *n, uint64_t us);
 uint64_t sim_node_mono_ms(const struct sim *s, const struct sim_node *n);

@@ -17,8 +17,7 @@ enum { TURN_US_MIN = 5, TURN_US_MAX = 60, START_RETRY_US = 300000, INBOX_MAX = 2
 uint64_t sim_node_mono_ms(const struct sim *s, const struct sim_node *n)
 {
     uint64_t us = s->now_us - n->boot_us;
-    uint64_t scaled = (uint64_t)((int64_t)us + (int64_t)(us / 1000) * n->rate_ppm / 1000);
-    return n->mono_base_ms + scaled / 1000;
+    return n->mono_base_ms + us * (uint64_t)(1000000 + n->rate_ppm) / 1000000000;
 }
 
 /* The earliest time at which the node's clock shows ms. */
@@ -349,6 +348,7 @@ static void start_clocks(struct sim *s, struct sim_node *n)
 static void start_wiped(struct sim *s, struct sim_node *n)
 {
     n->wipes++;
+    n->partial_at_death = true;
     files_mem_free(n->disk);
     n->disk = files_mem_new();
     raft_check_forget(n);
@@ -405,10 +405,21 @@ void sim_node_start(struct sim *s, struct sim_node *n)
     }
 }
 
+bool sim_others_whole(const struct sim *s, const struct sim_node *but)
+{
+    for (uint32_t i = 0; i < s->n_nodes; i++) {
+        const struct sim_node *n = &s->nodes[i];
+        if (n != but && (n->up ? !node_is_whole(n->node) : n->partial_at_death || n->life == 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool sim_node_may_lose_disk(const struct sim *s, const struct sim_node *n)
 {
     uint32_t members = s->n_nodes - s->shrank;
-    return members >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1);
+    return members >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1) && sim_others_whole(s, n);
 }
 
 static void maybe_wipe(struct sim *s, struct sim_node *n, bool must)
@@ -432,6 +443,7 @@ void sim_node_die(struct sim *s, struct sim_node *n, enum death how)
     inbox_clear(n);
     net_node_gone(s, n, how);
     sim_conns_node_gone(s, n);
+    n->partial_at_death = !node_is_whole(n->node);
     node_free(n->node);
     n->node = NULL;
     sim_disk_drop(s, n);
