@@ -1,7 +1,8 @@
 """Bad settings stop the start with one line that names the setting and what it accepts; exit code 2 (I44, H1)."""
+import shutil
 import subprocess
 
-from harness import BINARY, SLOW, Cluster
+from harness import BINARY, SLOW, Cluster, acquire, wait_for
 
 
 def refuses(names, **env):
@@ -92,14 +93,35 @@ def test_settings_have_a_page_of_help():
         assert name in done.stdout, name
 
 
-def test_nodes_that_disagree_about_the_cluster_do_not_join():
+def names_groups(nodes):
+    return any('its GROUPS, CONSENSUS_TYPE or VIRTUAL_NODES differ' in n.log() for n in nodes)
+
+
+def test_a_node_that_disagrees_about_the_cluster_does_not_join():
     """H1, H2: a node with another GROUPS is refused by its peers, says why, and the others go on."""
-    from harness import wait_for
+    with Cluster(3) as cluster:
+        *others, odd = cluster.nodes
+        odd.kill()
+        shutil.rmtree(odd.data)
+        odd.env['GROUPS'] = '3'
+        odd.start()
+        wait_for('the reason in its log', lambda: names_groups([odd]))
+        cluster.wait_ready(others)
+        acquire(others[0].client(), 'on', 'OWNER', 'a')
+        assert odd.request('GET', '/readyz')[0] == 503
+
+
+def test_a_new_cluster_whose_nodes_disagree_waits():
+    """It begins when all its nodes are there; until then it says what it waits for, and the correction is enough."""
     with Cluster(3, start=False) as cluster:
         odd = cluster.nodes[2]
         odd.env['GROUPS'] = '3'
         for node in cluster.nodes:
             node.start()
-        cluster.wait_ready(cluster.nodes[:2])
-        wait_for('the reason in a log', lambda: any('GROUPS' in n.log() for n in cluster.nodes), 10)
-        assert odd.request('GET', '/readyz')[0] == 503
+        wait_for('the reason in a log', lambda: names_groups(cluster.nodes))
+        assert all(n.request('GET', '/readyz')[0] == 503 for n in cluster.nodes)
+        odd.kill()
+        shutil.rmtree(odd.data)
+        del odd.env['GROUPS']
+        odd.start()
+        cluster.wait_ready()
