@@ -160,7 +160,7 @@ uint32_t node_groups(const struct node *n);
 const struct consensus *node_consensus(const struct node *n, uint32_t group); /* NULL: not a replica of it */
 struct lock_sm;
 const struct lock_sm *node_locks(const struct node *n, uint32_t group);
-bool node_is_whole(const struct node *n); /* no replica here waits to rejoin its group (P8) */
+bool node_is_whole(const struct node *n); /* no replica here waits to join or rejoin its group (P8) */
 uint64_t node_applied(const struct node *n, uint32_t group);
 /* Called for every entry as it is applied, and for every grant/release it caused; NULL switches it off. For checkers. */
 struct node_observer {

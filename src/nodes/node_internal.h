@@ -335,6 +335,7 @@ void members_duty(struct node *n, struct node_group *g);        /* leader: one s
 void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op);
 void members_admin(struct node *n, struct node_peer *from, const struct peer_forward *f);
 bool members_peer_state(const struct node_group *g, node_id_t id, struct consensus_peer_status *out);
+bool members_would_carry(const struct node *n, const struct node_group *g, const struct consensus_config *c);
 int config_find(const struct consensus_config *c, node_id_t id); /* -1: not a member */
 bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who);
 void members_snapshot(const struct node *n, struct buf *out);

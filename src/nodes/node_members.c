@@ -76,6 +76,19 @@ bool members_change(struct node *n, struct node_group *g, const struct consensus
     return true;
 }
 
+/* Would a majority of these voters carry the group now? A configuration that waits for who is down, or has lost its disk, stops it. */
+bool members_would_carry(const struct node *n, const struct node_group *g, const struct consensus_config *c)
+{
+    uint32_t voters = 0, there = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct consensus_peer_status ps;
+        node_id_t id = c->members[i].id;
+        voters += c->members[i].voter;
+        there += c->members[i].voter && (id == n->opt.self || (members_peer_state(g, id, &ps) && ps.active && !ps.amnesiac));
+    }
+    return there > voters / 2;
+}
+
 static bool config_add(struct consensus_config *c, node_id_t id, uint64_t disk)
 {
     if (c->count == CONSENSUS_MEMBERS_MAX) {
@@ -131,6 +144,9 @@ static void members_step(struct node *n, struct node_group *g, const struct cons
             continue;
         }
         config_drop(&next, (int)i);
+        if (!members_would_carry(n, g, &next)) {
+            return;
+        }
         members_change(n, g, &next, "removing", id);
         return;
     }

@@ -68,7 +68,16 @@ static bool is_fresh(const struct node_group *g)
 bool node_is_whole(const struct node *n)
 {
     for (uint32_t i = 0; i < n->opt.groups; i++) {
-        if (n->groups[i].hosted && n->groups[i].amnesiac) {
+        const struct node_group *g = &n->groups[i];
+        if (!g->hosted) {
+            continue;
+        }
+        if (g->consensus == NULL) {
+            return false; /* nothing is known before the first event */
+        }
+        const struct consensus_config *c = consensus_config_applied(g->consensus);
+        int at = config_find(c, n->opt.self);
+        if (g->amnesiac || (at >= 0 && !c->members[at].voter)) {
             return false;
         }
     }
@@ -168,7 +177,9 @@ static void admit(struct node *n, struct node_group *g, node_id_t who)
     }
     next.members[at].voter = false;
     next.members[at].disk = p->uuid;
-    members_change(n, g, &next, "making a learner of (it starts with an empty disk)", who);
+    if (members_would_carry(n, g, &next)) {
+        members_change(n, g, &next, "making a learner of (it starts with an empty disk)", who);
+    }
 }
 
 void rejoin_asked(struct node *n, struct node_group *g, node_id_t who)
