@@ -91,8 +91,8 @@ static void admin_write(struct sim *s, const struct sim_op *o, struct buf *out)
         put_number(out, o->token);
         snprintf(text, sizeof text, "n%u", (unsigned)o->newest);
     } else if (s->removed == 0) {
-        s->shrank = true;
-        s->removed = (uint32_t)o->newest;
+        s->shrank = s->shrank ? s->shrank : (uint32_t)o->newest;
+        s->removed = s->shrank;
         buf_append_str(out, "*2\r\n");
         put(out, "CLUSTER.REMOVE");
         snprintf(text, sizeof text, "n%u", s->removed);

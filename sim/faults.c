@@ -327,7 +327,7 @@ void faults_heal(struct sim *s)
     memset(s->slow_until, 0, sizeof s->slow_until);
     s->latency_us_mean = s->latency_us_mean < 2000 ? s->latency_us_mean : 2000;
     s->disk_us_mean = s->disk_us_mean < 3000 ? s->disk_us_mean : 3000;
-    uint32_t members = s->n_nodes - s->shrank, replicas = members < SIM_REPLICAS_MAX ? members : SIM_REPLICAS_MAX;
+    uint32_t members = s->n_nodes - (s->shrank != 0), replicas = members < SIM_REPLICAS_MAX ? members : SIM_REPLICAS_MAX;
     uint32_t spare = (replicas - 1) / 2;
     spare = sim_others_whole(s, NULL) ? spare : 0; /* who lost its disk may still be learning, and a new cluster needs all members once */
     uint32_t leave = spare > 0 && prng_chance(&s->prng, 300000) ? (uint32_t)prng_range(&s->prng, 1, spare) : 0;

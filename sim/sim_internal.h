@@ -243,7 +243,7 @@ struct sim {
     bool healed;
     uint64_t wiped_node;       /* index + 1; at most one node loses its disk */
     uint32_t removed;          /* member taken out by command, 0: none */
-    bool shrank;               /* a member was ever asked to go: the ADD that answers it may come to nothing */
+    uint32_t shrank;           /* the only member that is ever asked to go, 0: none yet; the ADD that answers it may come to nothing */
     /* clients */
     struct sim_client clients[SIM_CLIENTS_MAX];
     struct sim_op *ops;

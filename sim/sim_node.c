@@ -418,7 +418,7 @@ bool sim_others_whole(const struct sim *s, const struct sim_node *but)
 
 bool sim_node_may_lose_disk(const struct sim *s, const struct sim_node *n)
 {
-    uint32_t members = s->n_nodes - s->shrank;
+    uint32_t members = s->n_nodes - (s->shrank != 0);
     return members >= 3 && (s->wiped_node == 0 || s->wiped_node == n->index + 1) && sim_others_whole(s, n);
 }
 
