@@ -164,11 +164,11 @@ void consensus_step(struct consensus *c, const struct consensus_msg *msg, uint64
 const char *consensus_msg_invalid(const struct consensus_msg *msg);
 
 /* Leader only. On PROPOSE_OK *index is the entry's place; the payload was copied. */
-enum propose_result consensus_propose(struct consensus *c, enum entry_type type, slice_t payload, uint64_t *index);
+enum propose_result consensus_propose(struct consensus *c, enum entry_type type, slice_t payload, uint64_t now_ms, uint64_t *index);
 /* One server at a time (Ongaro 2014, 4.1), refused before an entry of this term is committed (S10). */
-enum propose_result consensus_change_config(struct consensus *c, const struct consensus_config *next, uint64_t *index);
+enum propose_result consensus_change_config(struct consensus *c, const struct consensus_config *next, uint64_t now_ms, uint64_t *index);
 /* Starts handing leadership to `to`; proposals answer PROPOSE_TRANSFERRING until it is over or has timed out. */
-bool consensus_transfer(struct consensus *c, node_id_t to);
+bool consensus_transfer(struct consensus *c, node_id_t to, uint64_t now_ms);
 /* The best follower to hand over to: the voter with the highest match, active; 0 when there is none. */
 node_id_t consensus_transfer_target(const struct consensus *c);
 /* The socket to `peer` closed: if it led this group, PreVote starts after 10-30 ms random (T27). Also wakes from quiescence. */
@@ -176,11 +176,11 @@ void consensus_peer_lost(struct consensus *c, node_id_t peer, uint64_t now_ms);
 /* Wakes a quiesced replica (its leader's node is suspected, or there is work). */
 void consensus_wake(struct consensus *c, uint64_t now_ms);
 /* Leader: allows or forbids going quiescent when there is nothing in flight (the node knows the nearest deadline). */
-void consensus_allow_quiesce(struct consensus *c, bool allowed);
+void consensus_allow_quiesce(struct consensus *c, bool allowed, uint64_t now_ms);
 
 /* Linearizable read (ReadIndex, Ongaro 2014, 6.4). Leader only and ready; ctx comes back through take_read together
  * with the index the state machine must have applied. Rounds are numbered by the replica itself (S1). */
-bool consensus_read(struct consensus *c, uint64_t ctx);
+bool consensus_read(struct consensus *c, uint64_t ctx, uint64_t now_ms);
 
 bool consensus_take_persist(struct consensus *c, struct consensus_persist *out);
 void consensus_persisted(struct consensus *c, uint64_t persist_no); /* everything up to persist_no is durable */

@@ -312,8 +312,9 @@ uint64_t consensus_deadline_ms(const struct consensus *c)
     return campaigning ? min64(c->election_at_ms, c->resend_at_ms) : c->election_at_ms;
 }
 
-enum propose_result consensus_propose(struct consensus *c, enum entry_type type, slice_t payload, uint64_t *index)
+enum propose_result consensus_propose(struct consensus *c, enum entry_type type, slice_t payload, uint64_t now_ms, uint64_t *index)
 {
+    raft_time(c, now_ms);
     syn_assert(type == ENTRY_NORMAL || type == ENTRY_NOOP);
     if (c->role != ROLE_LEADER) {
         return PROPOSE_NOT_LEADER;

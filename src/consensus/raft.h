@@ -230,6 +230,8 @@ void raft_transfer_away(struct consensus *c);
 void raft_on_timeout_now(struct consensus *c, const struct consensus_msg *m);
 
 /* raft_quiesce.c */
+/* A sleeping replica has not been told the time: whoever wakes it must, or CheckQuorum counts its followers' silence meanwhile. */
+static inline void raft_time(struct consensus *c, uint64_t now_ms) { c->now_ms = now_ms > c->now_ms ? now_ms : c->now_ms; }
 void raft_wake(struct consensus *c);
 bool raft_wakes(const struct consensus *c, const struct consensus_msg *m);
 bool raft_try_quiesce(struct consensus *c);

@@ -187,8 +187,9 @@ static bool promotes_laggard(const struct consensus *c, const struct consensus_c
     return false;
 }
 
-enum propose_result consensus_change_config(struct consensus *c, const struct consensus_config *next, uint64_t *index)
+enum propose_result consensus_change_config(struct consensus *c, const struct consensus_config *next, uint64_t now_ms, uint64_t *index)
 {
+    raft_time(c, now_ms);
     if (c->role != ROLE_LEADER) {
         return PROPOSE_NOT_LEADER;
     }

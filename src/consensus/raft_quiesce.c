@@ -76,12 +76,13 @@ void raft_wake(struct consensus *c)
 
 void consensus_wake(struct consensus *c, uint64_t now_ms)
 {
-    c->now_ms = now_ms > c->now_ms ? now_ms : c->now_ms;
+    raft_time(c, now_ms);
     raft_wake(c);
 }
 
-void consensus_allow_quiesce(struct consensus *c, bool allowed)
+void consensus_allow_quiesce(struct consensus *c, bool allowed, uint64_t now_ms)
 {
+    raft_time(c, now_ms);
     c->allow_quiesce = allowed;
     if (!allowed && c->role == ROLE_LEADER) {
         raft_wake(c);

@@ -10,8 +10,9 @@ static uint64_t peer_round(const struct raft_peer *p)
     return p->read_round;
 }
 
-bool consensus_read(struct consensus *c, uint64_t ctx)
+bool consensus_read(struct consensus *c, uint64_t ctx, uint64_t now_ms)
 {
+    raft_time(c, now_ms);
     if (c->role != ROLE_LEADER || (!raft_ready(c) && !MUTANT("S2"))) {
         return false;
     }

@@ -121,13 +121,14 @@ static void back_off(struct consensus *c, struct raft_peer *p, const struct cons
 {
     uint64_t agree = raft_log_floor(&c->log, min64(m->hint, m->index), m->log_term);
     uint64_t next = min64(agree + 1, m->index);
+    p->match = m->quiesce ? 0 : p->match; /* it counts for nothing, and may have lost its disk once more */
     raft_peer_probe(c, p);
     p->next = next > p->match ? next : p->match + 1;
 }
 
 static bool ignore_reject(const struct raft_peer *p, const struct consensus_msg *m)
 {
-    return p->state == PEER_SNAPSHOT || m->ctx != p->probe_no || m->index <= p->match || m->index >= p->next;
+    return p->state == PEER_SNAPSHOT || m->ctx != p->probe_no || (m->index <= p->match && !m->quiesce) || m->index >= p->next;
 }
 
 void raft_on_append_reply(struct consensus *c, const struct consensus_msg *m)

@@ -25,8 +25,9 @@ void raft_transfer_tick(struct consensus *c)
     }
 }
 
-bool consensus_transfer(struct consensus *c, node_id_t to)
+bool consensus_transfer(struct consensus *c, node_id_t to, uint64_t now_ms)
 {
+    raft_time(c, now_ms);
     struct raft_peer *p = raft_peer(c, to);
     if (c->role != ROLE_LEADER || c->transfer_to != 0 || p == NULL || !p->voter || p->amnesiac) {
         return false;

@@ -215,7 +215,7 @@ static void node_stop_duty(struct node *n)
         }
         leading = true;
         if (n->now_ms >= g->transfer_retry_ms) {
-            consensus_transfer(g->consensus, to);
+            consensus_transfer(g->consensus, to, n->now_ms);
             g->transfer_retry_ms = n->now_ms + n->opt.election_ms_max;
             group_touch(n, g);
         }

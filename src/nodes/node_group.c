@@ -114,7 +114,7 @@ enum propose_result group_propose(struct node *n, struct node_group *g, slice_t 
     buf_clear(&n->scratch);
     buf_put_u64(&n->scratch, time);
     buf_append_slice(&n->scratch, payload);
-    enum propose_result r = consensus_propose(g->consensus, ENTRY_NORMAL, buf_slice(&n->scratch), index);
+    enum propose_result r = consensus_propose(g->consensus, ENTRY_NORMAL, buf_slice(&n->scratch), n->now_ms, index);
     if (r == PROPOSE_OK) {
         g->last_time = time;
         group_touch(n, g);
@@ -384,7 +384,7 @@ void group_turn(struct node *n, struct node_group *g)
         uint64_t due = g->ready ? lock_sm_next_due_ms(g->locks) : 0;
         uint64_t now = group_log_now(n, g);
         bool far = due > now && due - now > QUIESCE_FAR_MS;
-        consensus_allow_quiesce(g->consensus, far && list_empty(&g->reads) && g->due_index == 0 && !g->snap.making);
+        consensus_allow_quiesce(g->consensus, far && list_empty(&g->reads) && g->due_index == 0 && !g->snap.making, n->now_ms);
     }
     group_take_persist(n, g);
     struct consensus_msg m;

@@ -68,7 +68,7 @@ static bool caught_up(const struct node_group *g, node_id_t id)
 bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who)
 {
     uint64_t index;
-    if (consensus_change_config(g->consensus, next, &index) != PROPOSE_OK) {
+    if (consensus_change_config(g->consensus, next, n->now_ms, &index) != PROPOSE_OK) {
         return false;
     }
     node_log(n, LOG_INFO, "group %u: %s %s", g->id, what, node_name_of(n, who));
@@ -138,7 +138,7 @@ static void members_step(struct node *n, struct node_group *g, const struct cons
         if (id == n->opt.self) {
             node_id_t to = consensus_transfer_target(g->consensus);
             if (to != 0 && config_find(want, to) >= 0) {
-                consensus_transfer(g->consensus, to);
+                consensus_transfer(g->consensus, to, n->now_ms);
                 group_touch(n, g);
             }
             continue;
@@ -176,7 +176,7 @@ static void lead_where_placed(struct node *n, struct node_group *g)
     if (members_peer_state(g, preferred, &ps) && ps.active && ps.voter && ps.match + 100 >= st.last && st.transferring_to == 0) {
         g->transfer_retry_ms = n->now_ms + SETTLED_MS;
         node_log(n, LOG_INFO, "group %u: handing leadership to %s, its place on the ring", g->id, node_name_of(n, preferred));
-        consensus_transfer(g->consensus, preferred);
+        consensus_transfer(g->consensus, preferred, n->now_ms);
         group_touch(n, g);
     }
 }
@@ -216,7 +216,7 @@ static bool admin_transfer(struct node *n, struct node_group *g, node_id_t to, s
         resp_simple(reply, "OK");
     } else if (at < 0 || !consensus_config_now(g->consensus)->members[at].voter) {
         resp_error(reply, "ERR", "node %s is not a voter of group %u: see CLUSTER.GROUPS", node_name_of(n, to), g->id);
-    } else if (!consensus_transfer(g->consensus, to)) {
+    } else if (!consensus_transfer(g->consensus, to, n->now_ms)) {
         resp_error(reply, "BUSY", "a transfer is on its way, or %s cannot be reached: retry later", node_name_of(n, to));
     } else {
         g->transfer_retry_ms = n->now_ms + 10 * SETTLED_MS;

@@ -33,7 +33,7 @@ bool reads_ask(struct node *n, struct node_group *g)
         }
         if (ctx == 0) {
             ctx = n->read_ctx_next++;
-            if (!consensus_read(g->consensus, ctx)) {
+            if (!consensus_read(g->consensus, ctx, n->now_ms)) {
                 return false;
             }
         }

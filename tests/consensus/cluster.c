@@ -349,13 +349,13 @@ void cluster_pump(struct cluster *k, node_id_t id)
 bool cluster_propose(struct cluster *k, node_id_t id, slice_t payload)
 {
     uint64_t index;
-    return consensus_propose(k->nodes[id].c, ENTRY_NORMAL, payload, &index) == PROPOSE_OK;
+    return consensus_propose(k->nodes[id].c, ENTRY_NORMAL, payload, k->now_ms, &index) == PROPOSE_OK;
 }
 
 bool cluster_read(struct cluster *k, node_id_t id)
 {
     uint64_t ctx = k->reads_asked + 1;
-    if (!consensus_read(k->nodes[id].c, ctx)) {
+    if (!consensus_read(k->nodes[id].c, ctx, k->now_ms)) {
         return false;
     }
     k->reads_asked = ctx;

@@ -57,7 +57,7 @@ static void change_members(struct cluster *k, node_id_t leader)
     struct consensus_status st;
     consensus_status(c, &st);
     uint64_t index;
-    if (consensus_change_config(c, &next, &index) == PROPOSE_OK) {
+    if (consensus_change_config(c, &next, k->now_ms, &index) == PROPOSE_OK) {
         k->configs_done++;
         if (!st.ready) {
             cluster_fail(k, "R10: leader %u changes members before an entry of its term is committed", leader);
@@ -117,9 +117,9 @@ static void act_on(struct cluster *k, const struct mix *m, node_id_t id)
             change_members(k, id);
         }
         if (chance(k, m->transfer_ppm)) {
-            consensus_transfer(d->c, (node_id_t)prng_range(&k->prng, 1, k->n));
+            consensus_transfer(d->c, (node_id_t)prng_range(&k->prng, 1, k->n), k->now_ms);
         }
-        consensus_allow_quiesce(d->c, m->quiesce && chance(k, 500000));
+        consensus_allow_quiesce(d->c, m->quiesce && chance(k, 500000), k->now_ms);
     }
     cluster_pump(k, id);
 }
@@ -157,7 +157,7 @@ static void make_peace(struct cluster *k)
         if (k->nodes[id].c == NULL) {
             cluster_start(k, id);
         }
-        consensus_allow_quiesce(k->nodes[id].c, false);
+        consensus_allow_quiesce(k->nodes[id].c, false, k->now_ms);
         consensus_wake(k->nodes[id].c, k->now_ms);
         cluster_pump(k, id);
     }

@@ -61,7 +61,7 @@ static void allow_quiesce(struct script *s)
 {
     for (node_id_t i = 1; i <= s->k.n; i++) {
         if (up(s, i)) {
-            consensus_allow_quiesce(s->k.nodes[i].c, s->quiesce);
+            consensus_allow_quiesce(s->k.nodes[i].c, s->quiesce, s->k.now_ms);
         }
     }
 }
@@ -171,7 +171,7 @@ static void do_config(struct script *s)
         next.members[next.count++].voter = *end == 'v';
     }
     uint64_t index = 0;
-    enum propose_result r = consensus_change_config(s->k.nodes[id_at(s, 1)].c, &next, &index);
+    enum propose_result r = consensus_change_config(s->k.nodes[id_at(s, 1)].c, &next, s->k.now_ms, &index);
     buf_printf(&s->trace, "  %s%s", results[r], r == PROPOSE_OK ? "" : "\n");
     if (r == PROPOSE_OK) {
         buf_printf(&s->trace, ", entry %llu\n", (unsigned long long)index);
@@ -186,7 +186,7 @@ static void do_propose(struct script *s)
     node_id_t id = id_at(s, 1);
     enum propose_result r = PROPOSE_OK;
     for (int i = 2; i < s->n && r == PROPOSE_OK; i++) {
-        r = consensus_propose(s->k.nodes[id].c, ENTRY_NORMAL, slice_str(s->words[i]), &index);
+        r = consensus_propose(s->k.nodes[id].c, ENTRY_NORMAL, slice_str(s->words[i]), s->k.now_ms, &index);
     }
     if (r != PROPOSE_OK) {
         buf_printf(&s->trace, "  %s\n", results[r]);
@@ -282,7 +282,7 @@ static bool do_node(struct script *s)
             buf_append_str(&s->trace, cluster_read(k, id_at(s, 1)) ? "" : "  refused\n");
         }
     } else if (is(s, 0, "transfer")) {
-        buf_append_str(&s->trace, consensus_transfer(k->nodes[id_at(s, 1)].c, id_at(s, 2)) ? "" : "  refused\n");
+        buf_append_str(&s->trace, consensus_transfer(k->nodes[id_at(s, 1)].c, id_at(s, 2), k->now_ms) ? "" : "  refused\n");
     } else if (is(s, 0, "snapshot")) {
         k->snapshot_keep = number_at(s, 2, 0);
         cluster_snapshot(k, id_at(s, 1));
