@@ -265,6 +265,7 @@ uint64_t request_low(const struct node *n, uint32_t group, bool waits);
 void request_submit(struct node *n, struct request *r);  /* takes it; answers through done, perhaps at once */
 void request_cancel(struct node *n, uint64_t seq);       /* its client is gone */
 void request_answer(struct node *n, uint64_t seq, slice_t reply);
+void request_refuse(struct node *n, uint64_t seq, slice_t reply);  /* not done, for this reason; UNCERTAIN when an earlier attempt may be */
 void request_refused(struct node *n, uint64_t seq, enum forward_status status, node_id_t leader, node_id_t from);
 void route_leader_changed(struct node *n, struct node_group *g);
 void route_peer_lost(struct node *n, node_id_t peer);

@@ -309,6 +309,19 @@ void request_answer(struct node *n, uint64_t seq, slice_t reply)
     }
 }
 
+void request_refuse(struct node *n, uint64_t seq, slice_t reply)
+{
+    struct request *r = request_find(n, seq);
+    if (r == NULL) {
+        return;
+    }
+    if (r->uncertain > 0) {
+        request_give_up(n, r);
+    } else {
+        request_finish(n, r, reply);
+    }
+}
+
 void request_refused(struct node *n, uint64_t seq, enum forward_status status, node_id_t leader, node_id_t from)
 {
     struct request *r = request_find(n, seq);

@@ -47,7 +47,7 @@ void route_cancel_waiter(struct node *n, const struct request *r)
 static void done_adopt(struct node *n, struct request *r, slice_t reply)
 {
     if (is_error(reply)) {
-        request_answer(n, r->arg, reply);
+        request_refuse(n, r->arg, reply);
     } else {
         request_again(n, r->arg);
     }
@@ -56,7 +56,7 @@ static void done_adopt(struct node *n, struct request *r, slice_t reply)
 static void done_attach(struct node *n, struct request *r, slice_t reply)
 {
     if (is_error(reply)) {
-        request_answer(n, r->arg, reply);
+        request_refuse(n, r->arg, reply);
         return;
     }
     uint64_t waiting = r->arg;

@@ -1,7 +1,11 @@
 /* Requests that were answered before: by (origin, sequence) for nodes that ask again after a change of leader, by IDEM id for
- * clients that ask again from anywhere (R15, K10). Both live in the replicated state, by count and by log time. */
+ * clients that ask again from anywhere (R15, K10). Both live in the replicated state, by count and by log time.
+ *
+ * An origin says with each request below which sequence number it has all its answers (low). Their records go, and an entry
+ * with such a number that is still in the log (it was proposed twice) does nothing (S47). */
 #include "nodes/locks/lock_internal.h"
 
+#include "communication/resp.h"
 #include "utils/hash.h"
 
 #include <stdlib.h>
@@ -94,8 +98,13 @@ static void forget_by_age(struct lock_sm *sm)
     }
     if (!list_empty(&sm->origins_all)) {
         struct origin *o = CONTAINER_OF(sm->origins_all.next, struct origin, all);
-        if (list_empty(&o->records) && list_empty(&o->waiters) && sm->time_ms - o->active_ms >= sm->opt.dedup_ms) {
-            origin_free(sm, o);
+        if (sm->time_ms - o->active_ms >= sm->opt.dedup_ms) {
+            if (list_empty(&o->records) && list_empty(&o->waiters)) {
+                origin_free(sm, o);
+            } else {
+                list_remove(&o->all);
+                list_push_back(&sm->origins_all, &o->all);
+            }
         }
     }
 }
@@ -112,9 +121,11 @@ void dedup_advance(struct lock_sm *sm, const struct lock_op *op)
         list_remove(&o->all);
         list_push_back(&sm->origins_all, &o->all);
     }
+    uint64_t low = op->low < op->req.seq ? op->low : op->req.seq;
+    o->low = low > o->low ? low : o->low;
     for (int i = 0; i < FORGET_PER_APPLY && !list_empty(&o->records); i++) {
         struct record *r = CONTAINER_OF(o->records.next, struct record, in_origin);
-        if (r->req.seq >= op->low) {
+        if (r->req.seq >= o->low) {
             break;
         }
         record_free(sm, r);
@@ -131,20 +142,14 @@ static void replay(struct lock_sm *sm, struct request_id req, uint8_t code, slic
     r->reply_len = reply.len;
 }
 
-/* A waiter with this IDEM id: the client asks again, perhaps from another node; the new request takes the place over. */
-static struct waiter *waiter_by_idem(struct lock_sm *sm, const struct lock_op *op)
+bool dedup_has(struct lock_sm *sm, struct request_id req)
 {
-    struct owner *o = op->owner.len ? owner_find(sm, op->owner) : NULL;
-    if (o == NULL) {
-        return NULL;
-    }
-    list_each(it, &o->waits) {
-        struct waiter *w = CONTAINER_OF(it, struct waiter, in_owner);
-        if (w->idem != NULL && slice_eq(slice_of(w->idem->bytes, w->idem->len), op->idem)) {
-            return w;
-        }
-    }
-    return NULL;
+    return map_find(&sm->records, request_hash(req), &req, record_eq) != NULL;
+}
+
+bool dedup_has_idem(struct lock_sm *sm, slice_t id)
+{
+    return map_find(&sm->idems, hash_bytes(sm->opt.hash_key, id), &id, idem_eq) != NULL;
 }
 
 bool dedup_known(struct lock_sm *sm, const struct lock_op *op)
@@ -158,7 +163,7 @@ bool dedup_known(struct lock_sm *sm, const struct lock_op *op)
         replay(sm, op->req, r->code, slice_of(r->reply, r->len));
         return true;
     }
-    if (waiter_find(sm, op->req) != NULL && !MUTANT("S47")) {
+    if ((waiter_find(sm, op->req) != NULL || op->req.seq < origin_get(sm, op->req.origin)->low) && !MUTANT("S47")) {
         return true;
     }
     if (op->idem.len == 0) {
@@ -170,15 +175,23 @@ bool dedup_known(struct lock_sm *sm, const struct lock_op *op)
         replay(sm, op->req, x->code, slice_of(x->bytes + x->id_len, x->reply_len));
         return true;
     }
-    struct waiter *w = waiter_by_idem(sm, op);
-    if (w == NULL) {
+    struct waiter *w = waiter_find_idem(sm, op->idem);
+    if (w == NULL || MUTANT("S47")) {
         return false;
     }
-    map_remove(&sm->waiters, &w->by_request);
-    list_remove(&w->in_origin);
-    w->req = op->req;
-    waiter_index(sm, w);
+    waiter_take_over(sm, w, op->req);
     return true;
+}
+
+void dedup_withdraw(struct lock_sm *sm, struct request_id req)
+{
+    struct buf b = {0};
+    bool late = req.origin == 0 || req.seq < origin_get(sm, req.origin)->low;
+    if (!late && !dedup_has(sm, req)) {
+        resp_error(&b, "UNBLOCKED", "the request was withdrawn before it was granted");
+        dedup_restore_record(sm, req, sm->time_ms, LOCK_ERROR, buf_slice(&b));
+        buf_fini(&b);
+    }
 }
 
 void dedup_restore_record(struct lock_sm *sm, struct request_id req, uint64_t time_ms, uint8_t code, slice_t reply)
@@ -210,11 +223,12 @@ void dedup_record(struct lock_sm *sm, struct request_id req, slice_t idem, enum 
     if (req.origin != 0) {
         dedup_restore_record(sm, req, sm->time_ms, (uint8_t)code, reply);
     }
-    if (idem.len > 0 && map_find(&sm->idems, hash_bytes(sm->opt.hash_key, idem), &idem, idem_eq) == NULL) {
+    if (idem.len > 0 && !dedup_has_idem(sm, idem)) {
         dedup_restore_idem(sm, idem, sm->time_ms, (uint8_t)code, reply);
     }
 }
 
+/* Its records stay for their time: an origin that was only cut off asks again and must not be served twice. */
 void lock_op_origin_gone(struct lock_sm *sm, const struct lock_op *op)
 {
     uint64_t id = op->target.origin;
@@ -224,12 +238,8 @@ void lock_op_origin_gone(struct lock_sm *sm, const struct lock_op *op)
         while (!list_empty(&o->waiters)) {
             waiter_free(sm, CONTAINER_OF(o->waiters.next, struct waiter, in_origin));
         }
-        while (!list_empty(&o->records)) {
-            record_free(sm, CONTAINER_OF(o->records.next, struct record, in_origin));
-        }
-        origin_free(sm, o);
     }
-    buf_append_str(reply_begin(sm), "+OK\r\n");
+    resp_simple(reply_begin(sm), "OK");
     reply_end(sm, op->req, op->idem, LOCK_DONE);
 }
 

@@ -19,12 +19,18 @@ void lock_sm_lead(struct lock_sm *sm, uint64_t now_log_ms)
     sm->lead_ms = now_log_ms;
 }
 
+static uint64_t maxhold_at(const struct holder *h)
+{
+    return h->maxhold_ms ? h->granted_ms + h->maxhold_ms : UINT64_MAX;
+}
+
 /* The earliest time this leader may let it end; waits keep their own. */
 static uint64_t leader_grace(const struct lock_sm *sm, const struct due *d)
 {
     if (d->kind == DUE_HOLDER) {
         const struct holder *h = CONTAINER_OF(d, struct holder, due);
-        return h->ttl_ms ? sm->lead_ms + h->ttl_ms : 0;
+        uint64_t max = maxhold_at(h), ttl = h->ttl_ms ? sm->lead_ms + h->ttl_ms : 0;
+        return ttl < max ? ttl : max;
     }
     if (d->kind == DUE_SESSION) {
         return sm->lead_ms + CONTAINER_OF(d, struct session, due)->ttl_ms;
@@ -89,13 +95,26 @@ static void due_holder(struct lock_sm *sm, struct reader *r)
     uint32_t renewals = reader_u32(r);
     struct resource *res = r->ok ? resource_find(sm, name) : NULL;
     struct holder *h = res != NULL ? holder_find(res, lock_id) : NULL;
-    if (h == NULL || h->lock_id != lock_id || (h->renewals != renewals && !MUTANT("K5"))) {
+    bool renewed = h != NULL && h->renewals != renewals && maxhold_at(h) > sm->time_ms && !MUTANT("K5");
+    if (h == NULL || h->lock_id != lock_id || renewed) {
         return;
     }
     sm->stats.expirations++;
     waiters_of_holder_gone(sm, h);
     lock_event(sm, LOCK_EV_EXPIRED, res, h->owner, h->lock_id, h->token);
     holder_free(sm, h);
+}
+
+/* The first of its places that is not free for it. */
+static uint32_t blocked_place(struct waiter *w)
+{
+    for (uint32_t i = 0; i < w->n; i++) {
+        struct place *p = &w->places[i];
+        if (p->resource->places.next != &p->in_resource || !lock_compatible(p->resource, w->mode, w->owner)) {
+            return i;
+        }
+    }
+    return 0;
 }
 
 static void due_waiter(struct lock_sm *sm, struct reader *r)
@@ -105,7 +124,12 @@ static void due_waiter(struct lock_sm *sm, struct reader *r)
     struct waiter *w = r->ok ? waiter_find(sm, req) : NULL;
     if (w != NULL && w->until_ms <= sm->time_ms) {
         sm->stats.timeouts++;
-        waiter_refuse(sm, w, "TIMEOUT", "the wait is over; the lock was not granted");
+        struct buf text = {0};
+        describe_blocked(w->places[blocked_place(w)].resource, w->owner, &text);
+        buf_printf(&text, "; not granted within %llu ms, retry or wait longer", (unsigned long long)(w->until_ms - w->began_ms));
+        buf_put_u8(&text, 0);
+        waiter_refuse(sm, w, "TIMEOUT", (const char *)text.ptr);
+        buf_fini(&text);
     }
 }
 
@@ -117,9 +141,11 @@ static void due_session(struct lock_sm *sm, struct reader *r)
     if (s != NULL && !s->ended && s->renewals == renewals) {
         sm->stats.expirations++;
         session_end(sm, s);
+        session_settle(sm, s);
     }
 }
 
+/* All that is over goes first, then what it freed is granted: nothing is granted to what ends in the same entry (K4). */
 void lock_op_due(struct lock_sm *sm, slice_t items)
 {
     struct reader r = reader_of(items);
@@ -130,7 +156,6 @@ void lock_op_due(struct lock_sm *sm, slice_t items)
         case DUE_SESSION: due_session(sm, &r); break;
         default: r.ok = false; break;
         }
-        regrant_all(sm);
     }
     if (!r.ok) {
         sm->stats.refused_malformed++;

@@ -1,9 +1,13 @@
 /* The wait-for graph: searched from a new waiter at the moment it would wait (K8).
  *
- * Nodes are owners. A waiter's owner waits for (1) the owners of incompatible holders and (2) the owner right ahead of it in each
- * queue, who in turn waits for what is ahead of him: together that is everything that must happen first. The graph is the
- * lock table itself, so it has no stale edges. Breadth first from the new waiter's owner: the cycle that is found is a shortest one.
- * An owner that holds nothing and waits for nothing else cannot be waited for: then there is nothing to search. */
+ * Nodes are waiting requests and owners. A request waits for (1) the owners of incompatible holders and (2) the request right
+ * ahead of it in each queue, which in turn waits for what is ahead of it: together that is everything that must happen first.
+ * An owner that waits at all is taken to free nothing meanwhile: it waits for each of its requests. A request behind
+ * another of the same owner does not wait for that owner, so two threads of one owner are no cycle. The graph is the lock
+ * table itself and has no stale edges. Breadth first: the cycle that is found is a shortest one.
+ *
+ * A cycle goes through a new request only when its owner holds something that others wait for. The other moment at which a cycle
+ * may close is a grant to an owner that waits elsewhere too (recheck_mark). */
 #include "nodes/locks/lock_internal.h"
 
 enum { CYCLE_BYTES_MAX = 1000 };
@@ -14,33 +18,23 @@ bool holder_blocks(const struct holder *h, const struct waiter *w)
 }
 
 struct search {
-    struct lock_sm *sm;
-    struct owner *start;
-    struct owner *tail;  /* of the owners still to visit */
-    struct owner *last;  /* found: it waits for start ... */
-    struct resource *last_via;
-    bool last_queue;
+    uint64_t number;
+    struct graph_node *start;
+    struct graph_node *tail; /* of the nodes still to visit */
+    struct graph_node last;  /* found: how the last node leads to start */
 };
 
 /* `from` waits for `to`. True when that closes the cycle. */
-static bool edge(struct search *s, struct owner *from, struct owner *to, struct resource *via, bool queue)
+static bool edge(struct search *s, struct graph_node *from, struct graph_node *to, struct resource *via, bool behind)
 {
-    if (to == from) {
-        return false;
-    }
     if (to == s->start) {
-        s->last = from;
-        s->last_via = via;
-        s->last_queue = queue;
+        s->last = (struct graph_node){.from = from, .via = via, .behind = behind};
         return true;
     }
-    if (to->mark != s->sm->search) {
-        to->mark = s->sm->search;
-        to->from = from;
-        to->via = via;
-        to->via_queue = queue;
-        to->queue = NULL;
-        s->tail->queue = to;
+    if (to->mark != s->number) {
+        bool is_owner = to->is_owner;
+        *to = (struct graph_node){.mark = s->number, .from = from, .via = via, .is_owner = is_owner, .behind = behind};
+        s->tail->next = to;
         s->tail = to;
     }
     return false;
@@ -52,15 +46,20 @@ static bool visit_waiter(struct search *s, struct waiter *w)
     for (uint32_t i = 0; i < w->n; i++) {
         struct place *p = &w->places[i];
         struct resource *r = p->resource;
+        struct holder *own = holder_of(r, w->owner);
+        if (own != NULL && own->mode >= w->mode) {
+            continue; /* re-entrance waits for nobody */
+        }
         list_each(it, &r->holders) {
             struct holder *h = CONTAINER_OF(it, struct holder, in_resource);
-            if (holder_blocks(h, w) && edge(s, w->owner, h->owner, r, false)) {
+            if (holder_blocks(h, w) && edge(s, &w->node, &h->owner->node, r, false)) {
                 return true;
             }
         }
-        if (p->in_resource.prev != &r->places) {
+        if (p->in_resource.prev != &r->places && !list_empty(&p->in_resource)) {
             struct waiter *ahead = CONTAINER_OF(p->in_resource.prev, struct place, in_resource)->waiter;
-            if (edge(s, w->owner, ahead->owner, r, true)) {
+            bool told = ahead->owner->node.mark == s->number; /* its owner leads to it, and says what is held */
+            if (!told && edge(s, &w->node, &ahead->node, r, true)) {
                 return true;
             }
         }
@@ -71,59 +70,59 @@ static bool visit_waiter(struct search *s, struct waiter *w)
 static bool visit_owner(struct search *s, struct owner *o)
 {
     list_each(it, &o->waits) {
-        if (visit_waiter(s, CONTAINER_OF(it, struct waiter, in_owner))) {
+        if (edge(s, &o->node, &CONTAINER_OF(it, struct waiter, in_owner)->node, NULL, false)) {
             return true;
         }
     }
     return false;
 }
 
-static void put_edge(struct buf *out, const struct owner *from, const struct resource *via, bool queue, const struct owner *to)
+static bool visit(struct search *s, struct graph_node *n)
+{
+    return n->is_owner ? visit_owner(s, CONTAINER_OF(n, struct owner, node)) : visit_waiter(s, CONTAINER_OF(n, struct waiter, node));
+}
+
+static const struct owner *owner_of(const struct graph_node *n)
+{
+    return n->is_owner ? CONTAINER_OF(n, struct owner, node) : CONTAINER_OF(n, struct waiter, node)->owner;
+}
+
+static void put_edge(struct buf *out, const struct owner *from, const struct resource *via, bool behind, const struct owner *to)
 {
     if (out->len > CYCLE_BYTES_MAX) {
         return;
     }
     buf_printf(out, "%s%.*s waits %.*s %s %.*s", out->len ? ", " : "", (int)from->name_len, (const char *)from->name,
-               (int)via->name_len, (const char *)via->name, queue ? "behind" : "held by", (int)to->name_len, (const char *)to->name);
+               (int)via->name_len, (const char *)via->name, behind ? "behind" : "held by", (int)to->name_len, (const char *)to->name);
 }
 
-/* The path was recorded backwards: from the closing owner to the start. It is turned round in place and printed. */
+/* The path was recorded backwards, from the closing node to the start. */
 static void put_cycle(const struct search *s, struct buf *out)
 {
-    struct owner *path[LIMIT_DEADLOCK_NAMES];
+    const struct graph_node *path[2 * LIMIT_DEADLOCK_NAMES];
     uint32_t n = 0;
-    for (struct owner *o = s->last; o != s->start && n < LIMIT_DEADLOCK_NAMES; o = o->from) {
-        path[n++] = o;
+    for (const struct graph_node *at = s->last.from; at != s->start && n < 2 * LIMIT_DEADLOCK_NAMES; at = at->from) {
+        path[n++] = at;
     }
-    const struct owner *from = s->start;
     while (n-- > 0) {
-        put_edge(out, from, path[n]->via, path[n]->via_queue, path[n]);
-        from = path[n];
+        if (path[n]->via != NULL) {
+            put_edge(out, owner_of(path[n]->from), path[n]->via, path[n]->behind, owner_of(path[n]));
+        }
     }
-    put_edge(out, from, s->last_via, s->last_queue, s->start);
+    if (s->last.via != NULL) {
+        put_edge(out, owner_of(s->last.from), s->last.via, s->last.behind, owner_of(s->start));
+    }
 }
 
 bool graph_cycle(struct lock_sm *sm, struct waiter *w, struct buf *out)
 {
-    struct owner *o = w->owner;
-    uint32_t others = 0;
-    list_each(it, &o->holds) {
-        others++;
-        break;
-    }
-    if (others == 0 && o->n_waits == 1) {
+    if (list_empty(&w->owner->holds)) {
         return false;
     }
-    sm->search++;
-    o->mark = sm->search;
-    o->queue = NULL;
-    struct search s = {.sm = sm, .start = o, .tail = o};
-    if (visit_waiter(&s, w)) {
-        put_cycle(&s, out);
-        return true;
-    }
-    for (struct owner *next = o->queue; next != NULL; next = next->queue) {
-        if (visit_owner(&s, next)) {
+    struct search s = {.number = ++sm->search, .start = &w->node, .tail = &w->node};
+    w->node = (struct graph_node){.mark = s.number};
+    for (struct graph_node *next = s.start; next != NULL; next = next->next) {
+        if (visit(&s, next)) {
             put_cycle(&s, out);
             return true;
         }

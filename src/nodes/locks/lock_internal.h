@@ -21,17 +21,25 @@ struct due {
     uint8_t kind;
 };
 
+/* In the wait-for graph: an owner, or one waiting request (lock_graph.c). */
+struct graph_node {
+    uint64_t mark;           /* number of the last search that visited it */
+    struct graph_node *from; /* who leads here on the path, and for what */
+    struct graph_node *next; /* to visit after this one */
+    struct resource *via;
+    bool is_owner;
+    bool behind;             /* `from` stands behind it, rather than waiting for what it holds */
+};
+
 struct owner {
     struct map_node by_name;
     struct list holds;     /* holder.in_owner */
-    struct list waits;     /* waiter.in_owner */
+    struct list waits;     /* waiter.in_owner, in the order of serials */
+    struct owner *next_recheck;
+    struct graph_node node;
     uint32_t n_holds;
     uint32_t n_waits;
-    uint64_t mark;         /* lock_graph.c: visited in search number mark */
-    struct owner *from;    /* the owner that waits for this one on the path, and for what */
-    struct resource *via;
-    struct owner *queue;   /* next to visit */
-    bool via_queue;        /* it waits behind it, rather than for what it holds */
+    bool recheck;          /* in sm.rechecks */
     uint16_t name_len;
     uint8_t name[];
 };
@@ -79,12 +87,15 @@ struct place {
     struct list in_resource;
     struct waiter *waiter;
     struct resource *resource;
+    bool ahead;              /* its owner held the resource on arrival: it stands before those that did not */
 };
 
 struct waiter {
     struct due due;
-    struct map_node by_request;
+    struct map_node by_request, by_idem;
+    struct list all;         /* sm.waiters_all, in the order of serials, as in the three lists below */
     struct list in_owner, in_session, in_origin;
+    struct graph_node node;
     struct owner *owner;
     struct session *session;
     struct holder *converts; /* the lock to upgrade; NULL: an acquire */
@@ -93,9 +104,8 @@ struct waiter {
     uint64_t until_ms;       /* log time; UINT64_MAX: until cancelled */
     uint32_t ttl_ms, maxhold_ms;
     uint8_t mode;
-    bool all;                /* ACQUIREALL: the reply is an array */
     struct lock_bytes *meta, *idem;
-    uint64_t serial;         /* order of arrival; names it in a snapshot */
+    uint64_t serial;         /* order in which its request was made; names it in a snapshot */
     struct map_node by_serial; /* while restoring */
     uint64_t converts_id;
     uint32_t n;
@@ -127,6 +137,7 @@ struct origin {
     struct list waiters;     /* waiter.in_origin */
     struct list all;         /* sm.origins_all, least recently active first */
     uint64_t id;
+    uint64_t low;            /* requests before this were answered, or given up by the origin */
     uint64_t active_ms;
 };
 
@@ -165,14 +176,16 @@ struct lock_restore {
     int phase;
     struct map waiters;      /* by serial, while restoring */
     uint64_t expected;
+    uint64_t serial;         /* of the last waiter */
+    bool head;               /* was read */
     bool bad;
     bool done;
 };
 
 struct lock_sm {
     struct lock_sm_options opt;
-    struct map resources, owners, sessions, waiters, origins, records, idems;
-    struct list resources_all;
+    struct map resources, owners, sessions, waiters, waiting_idems, origins, records, idems;
+    struct list resources_all, waiters_all;
     struct list retained;    /* free resources whose token is remembered, oldest first */
     uint32_t n_retained;
     uint64_t floor;          /* tokens of forgotten free resources are at most this */
@@ -186,6 +199,7 @@ struct lock_sm {
     uint64_t next_serial;
     uint64_t search;         /* number of the last graph search */
     struct resource *regrants;
+    struct owner *rechecks;
     struct lock_out *out;    /* during an apply */
     struct lock_snap snap;
     struct lock_restore *restore;
@@ -194,7 +208,9 @@ struct lock_sm {
 
 static inline slice_t resource_name(const struct resource *r) { return slice_of(r->name, r->name_len); }
 static inline slice_t owner_name(const struct owner *o) { return slice_of(o->name, o->name_len); }
-static inline uint64_t lock_token(const struct lock_sm *sm) { return sm->opt.epoch << 48 | sm->index; }
+static inline slice_t waiter_idem(const struct waiter *w) { return w->idem ? slice_of(w->idem->bytes, w->idem->len) : SLICE_NONE; }
+static inline uint64_t index_token(const struct lock_sm *sm) { return sm->opt.epoch << 48 | sm->index; }
+static inline const char *mode_name(uint8_t mode) { return mode == LOCK_SHARED ? "SHARED" : "EXCLUSIVE"; }
 
 /* lock_sm.c */
 struct lock_bytes *lock_bytes_new(slice_t s); /* NULL for an empty slice */
@@ -225,7 +241,7 @@ struct lock_grant {
 };
 /* Requires lock_compatible. A new lock, or one that is held already: its count rises, or it is upgraded. */
 struct holder *lock_grant(struct lock_sm *sm, const struct lock_grant *g);
-void lock_upgrade(struct lock_sm *sm, struct holder *h);
+void lock_upgrade(struct lock_sm *sm, struct holder *h); /* requires that it is the only one */
 void lock_op_acquire(struct lock_sm *sm, const struct lock_op *op);
 void lock_op_release(struct lock_sm *sm, const struct lock_op *op);
 void lock_op_renew(struct lock_sm *sm, const struct lock_op *op);
@@ -233,23 +249,29 @@ void lock_op_convert(struct lock_sm *sm, const struct lock_op *op);
 void lock_op_force(struct lock_sm *sm, const struct lock_op *op);
 /* lock_wait.c */
 struct waiter *waiter_find(struct lock_sm *sm, struct request_id req);
+struct waiter *waiter_find_idem(struct lock_sm *sm, slice_t idem);
+void waiter_take_over(struct lock_sm *sm, struct waiter *w, struct request_id req);
 /* Takes a place in each queue (ahead of the others when it converts `converts`), or answers DEADLOCK. */
 void lock_wait(struct lock_sm *sm, const struct lock_op *op, struct owner *o, struct session *s, struct resource **rs,
                struct holder *converts);
 void waiters_of_holder_gone(struct lock_sm *sm, struct holder *h);  /* an upgrade that waits for a lock that is being freed */
 void waiter_refuse(struct lock_sm *sm, struct waiter *w, const char *word, const char *text); /* answers and frees */
 void waiter_free(struct lock_sm *sm, struct waiter *w);             /* leaves its queues; they are marked for regranting */
-void waiter_index(struct lock_sm *sm, struct waiter *w);
 void regrant_mark(struct lock_sm *sm, struct resource *r);
+/* o holds more than before: its other requests may now be re-entrant, or closed into a cycle. */
+void recheck_mark(struct lock_sm *sm, struct owner *o);
+/* True when nothing stands in w's way; for lock_sm_check. */
+bool waiter_grantable(struct waiter *w);
 void regrant_all(struct lock_sm *sm);
 void lock_op_cancel(struct lock_sm *sm, const struct lock_op *op);
 void lock_op_victim(struct lock_sm *sm, const struct lock_op *op);
+void waiter_list(struct lock_sm *sm, struct waiter *w); /* into every list and map of waiters; its req, owner, session, idem are set */
 /* lock_owner.c */
 struct owner *owner_find(struct lock_sm *sm, slice_t name);
 struct owner *owner_get(struct lock_sm *sm, slice_t name);
 void owner_rest(struct lock_sm *sm, struct owner *o);               /* freed when it neither holds nor waits */
 /* lock_graph.c */
-/* The cycle that w's waiting would close, as text into out; false: none. */
+/* The cycle that w is on, as text into out; false: none. */
 bool graph_cycle(struct lock_sm *sm, struct waiter *w, struct buf *out);
 bool holder_blocks(const struct holder *h, const struct waiter *w);
 /* lock_session.c */
@@ -260,23 +282,31 @@ void session_free(struct lock_sm *sm, struct session *s);
 void session_end(struct lock_sm *sm, struct session *s);            /* frees what it holds; the record stays as ended */
 bool session_attach(struct session *s, uint32_t group);
 void lock_op_session(struct lock_sm *sm, const struct lock_op *op);
+void session_settle(struct lock_sm *sm, struct session *s);         /* group 0: an ended session that nobody must confirm goes */
 void sessions_forget(struct lock_sm *sm);
 /* lock_dedup.c */
 /* True when op was answered before (the reply is given again) or still waits: nothing must be applied. */
 bool dedup_known(struct lock_sm *sm, const struct lock_op *op);
 void dedup_record(struct lock_sm *sm, struct request_id req, slice_t idem, enum lock_code code, slice_t reply);
 struct origin *origin_get(struct lock_sm *sm, uint64_t id);
+/* What is asked as req from now on is a request that was withdrawn: it does nothing. */
+void dedup_withdraw(struct lock_sm *sm, struct request_id req);
 void dedup_advance(struct lock_sm *sm, const struct lock_op *op);   /* forgets by low, age and count */
 void lock_op_origin_gone(struct lock_sm *sm, const struct lock_op *op);
 void dedup_restore_record(struct lock_sm *sm, struct request_id req, uint64_t time_ms, uint8_t code, slice_t reply);
 void dedup_restore_idem(struct lock_sm *sm, slice_t id, uint64_t time_ms, uint8_t code, slice_t reply);
+bool dedup_has(struct lock_sm *sm, struct request_id req);
+bool dedup_has_idem(struct lock_sm *sm, slice_t id);
 void dedup_fini(struct lock_sm *sm);
 /* lock_due.c */
 void due_set(struct lock_sm *sm, struct due *d, uint64_t at_ms);
 void due_clear(struct lock_sm *sm, struct due *d);
 void lock_op_due(struct lock_sm *sm, slice_t items);
-/* lock_reply.c */
-void reply_grant(struct lock_sm *sm, struct buf *b, const struct holder *h, uint64_t waited_ms);
+/* lock_query.c */
+/* The result of req: what was granted, as a map, or for ACQUIREALL (n > 1) an array of maps. */
+void reply_grants(struct lock_sm *sm, struct request_id req, slice_t idem, struct holder *const *granted, uint32_t n, uint64_t waited_ms);
+/* Who stands in the way of o at r, as the end of a sentence: "r held by b EXCLUSIVE token 7 (+ 0 more), 2 waiting". */
+void describe_blocked(const struct resource *r, const struct owner *o, struct buf *out);
 /* lock_snapshot.c */
 void snap_touch(struct lock_sm *sm, struct resource *r);            /* before r changes for the first time after a cut */
 void snap_leave(struct lock_sm *sm, struct resource *r);            /* before r leaves resources_all */

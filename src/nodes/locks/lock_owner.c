@@ -25,7 +25,7 @@ struct owner *owner_get(struct lock_sm *sm, slice_t name)
     }
     struct owner *o = malloc(sizeof *o + name.len);
     syn_assert(o != NULL);
-    *o = (struct owner){.name_len = (uint16_t)name.len};
+    *o = (struct owner){.name_len = (uint16_t)name.len, .node.is_owner = true};
     memcpy(o->name, name.ptr, name.len);
     list_init(&o->holds);
     list_init(&o->waits);
@@ -35,7 +35,7 @@ struct owner *owner_get(struct lock_sm *sm, slice_t name)
 
 void owner_rest(struct lock_sm *sm, struct owner *o)
 {
-    if (o->n_holds == 0 && o->n_waits == 0) {
+    if (o->n_holds == 0 && o->n_waits == 0 && !o->recheck) {
         map_remove(&sm->owners, &o->by_name);
         free(o);
     }

@@ -6,11 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *mode_name(uint8_t mode)
-{
-    return mode == LOCK_SHARED ? "SHARED" : "EXCLUSIVE";
-}
-
 static void put_id(struct buf *b, uint64_t id)
 {
     char text[24];
@@ -18,9 +13,8 @@ static void put_id(struct buf *b, uint64_t id)
     resp_bulk(b, slice_of(text, (size_t)n));
 }
 
-void reply_grant(struct lock_sm *sm, struct buf *b, const struct holder *h, uint64_t waited_ms)
+static void put_grant(struct buf *b, const struct holder *h, uint64_t waited_ms)
 {
-    (void)sm;
     resp_map(b, 7);
     resp_bulk_str(b, "lock_id");
     put_id(b, h->lock_id);
@@ -36,6 +30,18 @@ void reply_grant(struct lock_sm *sm, struct buf *b, const struct holder *h, uint
     resp_u64(b, h->ttl_ms ? h->ttl_ms : h->session ? h->session->ttl_ms : 0);
     resp_bulk_str(b, "waited_ms");
     resp_u64(b, waited_ms);
+}
+
+void reply_grants(struct lock_sm *sm, struct request_id req, slice_t idem, struct holder *const *granted, uint32_t n, uint64_t waited_ms)
+{
+    struct buf *b = reply_begin(sm);
+    if (n > 1) {
+        resp_array(b, n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        put_grant(b, granted[i], waited_ms);
+    }
+    reply_end(sm, req, idem, LOCK_DONE);
 }
 
 static uint64_t ttl_left(const struct due *d, uint64_t now)
@@ -167,39 +173,60 @@ static void put_lock_row(struct buf *b, const struct resource *r)
     resp_bulk(b, h ? owner_name(h->owner) : SLICE_LIT(""));
 }
 
-/* By serial: the list is in the order of creation, the cursor is the last serial shown. */
+/* By serial: the list is in the order of creation, the cursor is the last serial looked at. Few rows match a narrow pattern: the
+ * reply may be short, even empty, while the cursor leads on. */
+enum { LIST_LOOKS_MAX = 20000, EDGES_MAX = 10000 };
+
 static void query_list(const struct lock_sm *sm, const struct lock_query *q, struct buf *b)
 {
     struct buf rows = {0};
-    uint32_t n = 0, max = q->count && q->count < LIMIT_LIST_REPLY ? q->count : LIMIT_LIST_REPLY;
-    uint64_t next = 0;
+    uint32_t n = 0, looked = 0, max = q->count && q->count < LIMIT_LIST_REPLY ? q->count : LIMIT_LIST_REPLY;
+    uint64_t last = 0, next = 0;
     list_each(it, (struct list *)&sm->resources_all) {
         const struct resource *r = CONTAINER_OF(it, struct resource, all);
-        if (r->serial <= q->cursor || (q->match.len > 0 && !glob(q->match, resource_name(r)))) {
+        if (r->serial <= q->cursor) {
             continue;
         }
-        if (n == max) {
-            next = 1;
+        if (n == max || looked++ == LIST_LOOKS_MAX) {
+            next = last;
             break;
         }
-        put_lock_row(&rows, r);
-        n++;
-        if (n == max) {
-            next = r->serial;
+        last = r->serial;
+        if (q->match.len == 0 || glob(q->match, resource_name(r))) {
+            put_lock_row(&rows, r);
+            n++;
         }
     }
     resp_array(b, 2);
-    put_id(b, next > 1 ? next : 0);
+    put_id(b, next);
     resp_array(b, n);
     buf_append_slice(b, buf_slice(&rows));
     buf_fini(&rows);
 }
 
+/* Quoted; what would end the quotes or the line is escaped. */
+static void put_dot_name(struct buf *b, slice_t name)
+{
+    buf_put_u8(b, '"');
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.ptr[i] == '"' || name.ptr[i] == '\\') {
+            buf_put_u8(b, '\\');
+        }
+        buf_put_u8(b, name.ptr[i] < ' ' ? '.' : name.ptr[i]);
+    }
+    buf_put_u8(b, '"');
+}
+
 static void put_edge(struct buf *b, bool dot, const struct waiter *w, const struct resource *r, const struct owner *to, uint64_t now)
 {
     if (dot) {
-        buf_printf(b, "  \"%.*s\" -> \"%.*s\" [label=\"%.*s\"];\n", (int)w->owner->name_len, (const char *)w->owner->name,
-                   (int)to->name_len, (const char *)to->name, (int)r->name_len, (const char *)r->name);
+        buf_append_str(b, "  ");
+        put_dot_name(b, owner_name(w->owner));
+        buf_append_str(b, " -> ");
+        put_dot_name(b, owner_name(to));
+        buf_append_str(b, " [label=");
+        put_dot_name(b, resource_name(r));
+        buf_append_str(b, "];\n");
         return;
     }
     resp_map(b, 5);
@@ -215,19 +242,19 @@ static void put_edge(struct buf *b, bool dot, const struct waiter *w, const stru
     resp_u64(b, now > w->began_ms ? now - w->began_ms : 0);
 }
 
-static uint32_t put_edges(const struct resource *r, uint64_t now, bool dot, struct buf *b)
+static uint32_t put_edges(const struct resource *r, uint64_t now, bool dot, uint32_t max, struct buf *b)
 {
     uint32_t n = 0;
     list_each(it, (struct list *)&r->places) {
         const struct waiter *w = CONTAINER_OF(it, struct place, in_resource)->waiter;
         list_each(hit, (struct list *)&r->holders) {
             const struct holder *h = CONTAINER_OF(hit, struct holder, in_resource);
-            if (holder_blocks(h, w)) {
+            if (n < max && holder_blocks(h, w)) {
                 put_edge(b, dot, w, r, h->owner, now);
                 n++;
             }
         }
-        if (it->prev != &r->places) {
+        if (it->prev != &r->places && n < max) {
             const struct waiter *ahead = CONTAINER_OF(it->prev, struct place, in_resource)->waiter;
             if (ahead->owner != w->owner) {
                 put_edge(b, dot, w, r, ahead->owner, now);
@@ -244,8 +271,8 @@ static void query_waitgraph(const struct lock_sm *sm, uint64_t now, bool dot, st
     uint32_t n = 0;
     list_each(it, (struct list *)&sm->resources_all) {
         const struct resource *r = CONTAINER_OF(it, struct resource, all);
-        if (r->n_places > 0 && n < 10000) {
-            n += put_edges(r, now, dot, &edges);
+        if (r->n_places > 0 && n < EDGES_MAX) {
+            n += put_edges(r, now, dot, EDGES_MAX - n, &edges);
         }
     }
     if (dot) {
@@ -363,11 +390,10 @@ void lock_sm_waits_of(const struct lock_sm *sm, slice_t owner, void (*fn)(void *
 void lock_sm_old_waits(const struct lock_sm *sm, uint64_t since_ms, uint32_t max, void (*fn)(void *arg, const struct lock_wait_edge *e), void *arg)
 {
     uint32_t n = 0;
-    for (struct map_node *m = map_first(&sm->waiters); m != NULL && n < max; m = map_next(&sm->waiters, m)) {
-        const struct waiter *w = CONTAINER_OF(m, struct waiter, by_request);
-        if (w->began_ms <= since_ms) {
+    list_each(it, (struct list *)&sm->waiters_all) {
+        const struct waiter *w = CONTAINER_OF(it, struct waiter, all);
+        if (w->began_ms <= since_ms && n++ < max) {
             edges_of(w, fn, arg);
-            n++;
         }
     }
 }

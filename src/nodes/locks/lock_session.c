@@ -74,6 +74,37 @@ static struct session *session_tombstone(struct lock_sm *sm, uint64_t id)
     return s;
 }
 
+static int holder_order(const void *a, const void *b)
+{
+    const struct holder *x = *(struct holder *const *)a, *y = *(struct holder *const *)b;
+    if (x->lock_id != y->lock_id) {
+        return x->lock_id < y->lock_id ? -1 : 1;
+    }
+    slice_t p = resource_name(x->resource), q = resource_name(y->resource);
+    int c = memcmp(p.ptr, q.ptr, p.len < q.len ? p.len : q.len);
+    return c != 0 ? c : p.len < q.len ? -1 : p.len > q.len;
+}
+
+/* In an order that a restored replica shares, whatever the order of its lists: it shows in the results (K12). */
+static void free_holders(struct lock_sm *sm, struct session *s)
+{
+    uint32_t n = 0, count = s->n_holders;
+    struct holder **all = malloc((count + 1) * sizeof *all);
+    syn_assert(all != NULL);
+    list_each(it, &s->holders) {
+        all[n++] = CONTAINER_OF(it, struct holder, in_session);
+    }
+    syn_assert(n == count);
+    qsort(all, n, sizeof *all, holder_order);
+    for (uint32_t i = 0; i < n; i++) {
+        struct holder *h = all[i];
+        waiters_of_holder_gone(sm, h);
+        lock_event(sm, LOCK_EV_EXPIRED, h->resource, h->owner, h->lock_id, h->token);
+        holder_free(sm, h);
+    }
+    free(all);
+}
+
 void session_end(struct lock_sm *sm, struct session *s)
 {
     syn_assert(!s->ended);
@@ -83,14 +114,16 @@ void session_end(struct lock_sm *sm, struct session *s)
     due_clear(sm, &s->due);
     list_remove(&s->all);
     list_push_back(&sm->sessions_ended, &s->all);
-    while (!list_empty(&s->waiters)) {
+    while (!list_empty(&s->waiters) && !MUTANT("S43")) {
         waiter_refuse(sm, CONTAINER_OF(s->waiters.next, struct waiter, in_session), "NOSESSION", "the session ended while its request waited");
     }
-    while (!list_empty(&s->holders)) {
-        struct holder *h = CONTAINER_OF(s->holders.next, struct holder, in_session);
-        waiters_of_holder_gone(sm, h);
-        lock_event(sm, LOCK_EV_EXPIRED, h->resource, h->owner, h->lock_id, h->token);
-        holder_free(sm, h);
+    free_holders(sm, s);
+}
+
+void session_settle(struct lock_sm *sm, struct session *s)
+{
+    if (sm->opt.group == 0 && s->ended && s->n_groups == 0 && list_empty(&s->waiters)) {
+        session_free(sm, s);
     }
 }
 
@@ -120,19 +153,15 @@ static void session_detached(struct session *s, uint32_t group)
     }
 }
 
-/* Ended sessions go once confirmed everywhere (group 0), or once nothing late can name them any more (elsewhere). */
+/* Outside group 0 an ended session goes once nothing late can name it any more; a few per apply, the oldest first. */
 void sessions_forget(struct lock_sm *sm)
 {
-    int looked = 0;
-    list_each_safe(it, &sm->sessions_ended) {
-        struct session *s = CONTAINER_OF(it, struct session, all);
-        bool old = sm->time_ms - s->ended_ms >= sm->opt.dedup_ms;
-        if (sm->opt.group == 0 ? s->n_groups == 0 : old) {
-            session_free(sm, s);
+    for (int i = 0; i < 4 && sm->opt.group != 0 && !list_empty(&sm->sessions_ended); i++) {
+        struct session *s = CONTAINER_OF(sm->sessions_ended.next, struct session, all);
+        if (sm->time_ms - s->ended_ms < sm->opt.dedup_ms || !list_empty(&s->waiters)) {
+            return;
         }
-        if (++looked == 4) {
-            break;
-        }
+        session_free(sm, s);
     }
 }
 
@@ -154,7 +183,7 @@ static void op_create(struct lock_sm *sm, const struct lock_op *op)
         reply_error(sm, op->req, op->idem, "LIMIT", "%llu sessions exist, the limit; end some", (unsigned long long)sm->stats.sessions);
         return;
     }
-    struct session *s = session_new(sm, lock_token(sm), op->ttl_ms ? op->ttl_ms : SESSION_TTL_MS_DEFAULT, op->owner);
+    struct session *s = session_new(sm, index_token(sm), op->ttl_ms ? op->ttl_ms : SESSION_TTL_MS_DEFAULT, op->owner);
     session_arm(sm, s);
     char text[24];
     int n = snprintf(text, sizeof text, "%llu", (unsigned long long)s->id);
@@ -195,6 +224,7 @@ static void op_alive(struct lock_sm *sm, const struct lock_op *op, struct sessio
         session_attach(s, op->group);
     } else if (op->kind == LOCK_OP_SESSION_END) {
         session_end(sm, s);
+        session_settle(sm, s);
     }
     reply_ok(sm, op);
 }
@@ -207,8 +237,9 @@ void lock_op_session(struct lock_sm *sm, const struct lock_op *op)
     case LOCK_OP_SESSION_KEEPALIVE: op_keepalive(sm, op, s); break;
     case LOCK_OP_SESSION_DROP: op_drop(sm, op, s); break;
     case LOCK_OP_SESSION_DETACHED:
-        if (s != NULL) {
+        if (s != NULL && s->ended) {
             session_detached(s, op->group);
+            session_settle(sm, s);
         }
         reply_ok(sm, op);
         break;

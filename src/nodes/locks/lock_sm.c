@@ -48,12 +48,12 @@ struct lock_sm *lock_sm_new(const struct lock_sm_options *o)
     struct lock_sm *sm = calloc(1, sizeof *sm);
     syn_assert(sm != NULL && o->default_ttl_ms > 0);
     sm->opt = *o;
-    struct map *maps[] = {&sm->resources, &sm->owners, &sm->sessions, &sm->waiters, &sm->origins, &sm->records, &sm->idems};
+    struct map *maps[] = {&sm->resources, &sm->owners, &sm->sessions, &sm->waiters, &sm->waiting_idems, &sm->origins, &sm->records, &sm->idems};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         map_init(maps[i]);
     }
     struct list *lists[] = {&sm->resources_all, &sm->retained,    &sm->sessions_all, &sm->sessions_ended,
-                            &sm->origins_all,   &sm->records_all, &sm->idems_all,    &sm->due};
+                            &sm->origins_all,   &sm->records_all, &sm->idems_all,    &sm->due, &sm->waiters_all};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_init(lists[i]);
     }
@@ -103,6 +103,7 @@ void lock_sm_free(struct lock_sm *sm)
     map_fini(&sm->owners);
     map_fini(&sm->sessions);
     map_fini(&sm->waiters);
+    map_fini(&sm->waiting_idems);
     buf_fini(&sm->snap.out);
     if (sm->restore != NULL) {
         buf_fini(&sm->restore->in);
@@ -251,6 +252,11 @@ uint64_t lock_sm_digest(const struct lock_sm *sm)
     return sm->digest;
 }
 
+static uint64_t hash_bytes_or_none(uint64_t h, const struct lock_bytes *b)
+{
+    return b != NULL ? hash_u64(h ^ hash_bytes(5, slice_of(b->bytes, b->len))) : h;
+}
+
 static uint64_t hash_holder(uint64_t h, const struct holder *x)
 {
     h = hash_u64(h ^ hash_bytes(1, owner_name(x->owner)));
@@ -258,6 +264,8 @@ static uint64_t hash_holder(uint64_t h, const struct holder *x)
     h = hash_u64(h ^ x->token);
     h = hash_u64(h ^ ((uint64_t)x->ttl_ms << 32 | x->maxhold_ms));
     h = hash_u64(h ^ ((uint64_t)x->count << 8 | x->mode));
+    h = hash_u64(h ^ ((uint64_t)x->renewals << 40 | x->granted_ms));
+    h = hash_bytes_or_none(h, x->meta);
     return hash_u64(h ^ (x->session ? x->session->id : 0));
 }
 
@@ -268,9 +276,42 @@ static uint64_t hash_resource(const struct resource *r)
         h = hash_holder(h, CONTAINER_OF(it, struct holder, in_resource));
     }
     list_each(it, &r->places) {
-        const struct waiter *w = CONTAINER_OF(it, struct place, in_resource)->waiter;
+        const struct place *p = CONTAINER_OF(it, struct place, in_resource);
+        const struct waiter *w = p->waiter;
         h = hash_u64(h ^ hash_bytes(w->mode, owner_name(w->owner)));
         h = hash_u64(h ^ w->req.origin ^ hash_u64(w->req.seq) ^ w->until_ms);
+        h = hash_u64(h ^ (w->session ? w->session->id : 0) ^ (w->converts ? hash_u64(w->converts->lock_id) : 0));
+        h = hash_u64(h ^ ((uint64_t)w->ttl_ms << 32 | w->maxhold_ms) ^ ((uint64_t)p->ahead << 63) ^ hash_u64(w->began_ms));
+        h = hash_bytes_or_none(hash_bytes_or_none(h, w->meta), w->idem);
+    }
+    return h;
+}
+
+static uint64_t hash_session(const struct session *s)
+{
+    uint64_t h = hash_u64(s->id ^ hash_u64(s->ttl_ms + s->ended + ((uint64_t)s->n_groups << 8)));
+    for (uint32_t i = 0; i < s->n_groups; i++) {
+        h = hash_u64(h ^ s->groups[i]);
+    }
+    h = hash_u64(h ^ ((uint64_t)s->renewals << 40 | s->ended_ms));
+    return hash_u64(h ^ hash_bytes(6, slice_of(s->name, s->name_len)));
+}
+
+/* Answers that may be asked again, in their order. */
+static uint64_t hash_answers(const struct lock_sm *sm)
+{
+    uint64_t h = 0;
+    list_each(it, (struct list *)&sm->records_all) {
+        const struct record *r = CONTAINER_OF(it, struct record, in_age);
+        h = hash_u64(h ^ r->req.origin ^ hash_u64(r->req.seq ^ hash_u64(r->time_ms)) ^ hash_bytes(r->code, slice_of(r->reply, r->len)));
+    }
+    list_each(it, (struct list *)&sm->idems_all) {
+        const struct idem *x = CONTAINER_OF(it, struct idem, in_age);
+        h = hash_u64(h ^ x->time_ms ^ hash_bytes(x->code, slice_of(x->bytes, x->id_len + x->reply_len)));
+    }
+    list_each(it, (struct list *)&sm->origins_all) {
+        const struct origin *o = CONTAINER_OF(it, struct origin, all);
+        h = hash_u64(h ^ o->id ^ hash_u64(o->low ^ hash_u64(o->active_ms)));
     }
     return h;
 }
@@ -287,11 +328,10 @@ uint64_t lock_sm_state_hash(const struct lock_sm *sm)
     const struct list *sessions[] = {&sm->sessions_all, &sm->sessions_ended};
     for (int i = 0; i < 2; i++) {
         list_each(it, (struct list *)sessions[i]) {
-            const struct session *s = CONTAINER_OF(it, struct session, all);
-            sum += hash_u64(s->id ^ hash_u64(s->ttl_ms + s->ended + ((uint64_t)s->n_groups << 8)));
+            sum += hash_session(CONTAINER_OF(it, struct session, all));
         }
     }
-    return sum;
+    return sum + hash_answers(sm);
 }
 
 static void check_resource(const struct resource *r)
@@ -303,8 +343,11 @@ static void check_resource(const struct resource *r)
         syn_assert(h->token <= r->token);
         holders++;
     }
+    bool ahead = true;
     list_each(it, &r->places) {
-        syn_assert(CONTAINER_OF(it, struct place, in_resource)->resource == r);
+        const struct place *p = CONTAINER_OF(it, struct place, in_resource);
+        syn_assert(p->resource == r && (ahead || !p->ahead));
+        ahead = p->ahead;
         places++;
     }
     syn_assert(holders == r->n_holders && places == r->n_places);
@@ -312,19 +355,18 @@ static void check_resource(const struct resource *r)
     syn_assert(holders > 0 || places > 0);
 }
 
-/* K7: the first in the queue is really blocked, here or, for ACQUIREALL, elsewhere. */
-static void check_head(const struct resource *r)
+/* K7 no waiter could be granted; K4 none belongs to an ended session. */
+static void check_waiters(const struct lock_sm *sm)
 {
-    if (list_empty(&r->places)) {
-        return;
+    uint64_t before = 0;
+    list_each(it, (struct list *)&sm->waiters_all) {
+        struct waiter *w = CONTAINER_OF(it, struct waiter, all);
+        syn_assert(w->serial > before && w->owner->n_waits > 0);
+        syn_assert(w->session == NULL || !w->session->ended);
+        syn_assert(w->converts == NULL || (w->converts->owner == w->owner && w->n == 1));
+        syn_assert(!waiter_grantable(w));
+        before = w->serial;
     }
-    const struct waiter *w = CONTAINER_OF(r->places.next, struct place, in_resource)->waiter;
-    bool free = true;
-    for (uint32_t i = 0; i < w->n; i++) {
-        const struct place *p = &w->places[i];
-        free = free && p->resource->places.next == &p->in_resource && lock_compatible(p->resource, w->mode, w->owner);
-    }
-    syn_assert(!free);
 }
 
 void lock_sm_check(const struct lock_sm *sm)
@@ -332,8 +374,9 @@ void lock_sm_check(const struct lock_sm *sm)
     list_each(it, (struct list *)&sm->resources_all) {
         const struct resource *r = CONTAINER_OF(it, struct resource, all);
         check_resource(r);
-        check_head(r);
     }
+    check_waiters(sm);
+    syn_assert(sm->regrants == NULL && sm->rechecks == NULL);
     list_each(it, (struct list *)&sm->retained) {
         const struct resource *r = CONTAINER_OF(it, struct resource, all);
         syn_assert(r->n_holders == 0 && r->n_places == 0);

@@ -26,8 +26,8 @@ enum lock_op_kind {
     LOCK_OP_RENEW,            /* resource, lock_id, ttl_ms */
     LOCK_OP_CONVERT,          /* resource, lock_id, mode, wait_ms */
     LOCK_OP_FORCE,            /* resource, reason: frees all holders, audited */
-    LOCK_OP_CANCEL,           /* the waiting request `target` of the same origin leaves its queues (its connection closed) */
-    LOCK_OP_ORIGIN_GONE,      /* target.origin is dead or restarted: all its waiters leave, its dedup records go */
+    LOCK_OP_CANCEL,           /* the request `target` leaves its queues, or is withdrawn if it was not applied yet (its connection closed) */
+    LOCK_OP_ORIGIN_GONE,      /* target.origin is dead, restarted or cut off: all its waiters leave, without an answer */
     LOCK_OP_SESSION_CREATE,   /* ttl_ms, name (in `owner`); group 0. Reply: the id */
     LOCK_OP_SESSION_KEEPALIVE,/* session; group 0 */
     LOCK_OP_SESSION_END,      /* session; group 0: frees everything of it in this group, in this one entry */
@@ -80,7 +80,6 @@ enum lock_event_kind { LOCK_EV_GRANTED, LOCK_EV_RELEASED, LOCK_EV_EXPIRED, LOCK_
 
 struct lock_event { /* for LOCK.WATCH and holders' pushes; names are offsets into lock_out.names: a reply may be half written */
     enum lock_event_kind kind;
-    struct request_id holder_req; /* the request that acquired the lock (its origin may tell its client) */
     uint64_t lock_id, token;
     size_t resource_off, resource_len;
     size_t owner_off, owner_len;
@@ -135,8 +134,8 @@ void lock_sm_unconfirmed(const struct lock_sm *sm, uint32_t max, void (*fn)(void
 /* Queries: encoded by the door, answered by the leader after a confirmed read, as RESP3. */
 enum lock_query_kind {
     LOCK_Q_INFO = 1,   /* resource: map (state, mode, token, holders[], waiters[], queue_length) */
-    LOCK_Q_CHECK,      /* resource, token: :1, or an array [0, newest] */
-    LOCK_Q_LIST,       /* match (glob without backtracking), cursor, count: [next_cursor, [map...]] in a stable order */
+    LOCK_Q_CHECK,      /* resource, token: :1 while it is held under that token or nothing newer was granted, or [0, newest] */
+    LOCK_Q_LIST,       /* match (glob without backtracking), cursor, count: [next_cursor, [map...]] in the order of creation; 0: the end */
     LOCK_Q_WAITGRAPH,  /* array of edges {waiter, resource, holder, mode, waited_ms} */
     LOCK_Q_DOT,        /* the same as Graphviz text */
     LOCK_Q_SESSIONS,   /* array of maps (id, name, ttl_ms, locks, ...) */

@@ -2,7 +2,7 @@
  *
  * A cut is consistent as of snapshot_begin: sessions, waiting requests and remembered answers are written then (they are few, and
  * bounded); resources follow in slices, and one that changes before its turn is written first, as it was (snap_touch). Records are
- * u8 kind, u32 length, body; the last one carries how many resources there were. Order within the file carries no meaning except
+ * u8 kind, u32 length, body; the first is the head, the last one carries how many resources there were. Order within the file carries no meaning except
  * that waiters come before the resources that queue them. */
 #include "nodes/locks/lock_internal.h"
 
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum record_kind { REC_HEAD = 1, REC_SESSION, REC_WAITER, REC_RECORD, REC_IDEM, REC_RESOURCE, REC_END };
+enum record_kind { REC_HEAD = 1, REC_SESSION, REC_ORIGIN, REC_WAITER, REC_RECORD, REC_IDEM, REC_RESOURCE, REC_END };
 enum { RECORD_BYTES_MAX = 64 * 1024 * 1024, RESOURCES_PER_SLICE_MAX = 4096 };
 
 static size_t rec_begin(struct buf *out, enum record_kind kind)
@@ -79,7 +79,6 @@ static void save_waiter(const struct waiter *w, struct buf *out)
     buf_put_u32(out, w->ttl_ms);
     buf_put_u32(out, w->maxhold_ms);
     buf_put_u8(out, w->mode);
-    buf_put_u8(out, w->all);
     put_bytes(out, w->meta);
     put_bytes(out, w->idem);
     buf_put_u32(out, w->n);
@@ -124,6 +123,7 @@ static void save_resource(struct lock_sm *sm, struct resource *r)
         }
         buf_put_u64(out, w->serial);
         buf_put_u32(out, which);
+        buf_put_u8(out, w->places[which].ahead);
     }
     rec_end(out, at);
 }
@@ -169,14 +169,23 @@ static void save_records(const struct lock_sm *sm, struct buf *out)
     }
 }
 
-/* Waiters in the order of their arrival, which their serials are: each owner's and origin's list is rebuilt in that order. */
-static void save_waiters(const struct lock_sm *sm, struct buf *out)
+static void save_origins(const struct lock_sm *sm, struct buf *out)
 {
     list_each(it, (struct list *)&sm->origins_all) {
         const struct origin *o = CONTAINER_OF(it, struct origin, all);
-        list_each(wit, (struct list *)&o->waiters) {
-            save_waiter(CONTAINER_OF(wit, struct waiter, in_origin), out);
-        }
+        size_t at = rec_begin(out, REC_ORIGIN);
+        buf_put_u64(out, o->id);
+        buf_put_u64(out, o->low);
+        buf_put_u64(out, o->active_ms);
+        rec_end(out, at);
+    }
+}
+
+/* In the order of serials: each owner's, session's and origin's list is rebuilt in that order. */
+static void save_waiters(const struct lock_sm *sm, struct buf *out)
+{
+    list_each(it, (struct list *)&sm->waiters_all) {
+        save_waiter(CONTAINER_OF(it, struct waiter, all), out);
     }
 }
 
@@ -195,6 +204,7 @@ void lock_sm_snapshot_begin(struct lock_sm *sm)
     list_each(it, &sm->sessions_ended) {
         save_session(CONTAINER_OF(it, struct session, all), out);
     }
+    save_origins(sm, out);
     save_waiters(sm, out);
     save_records(sm, out);
     list_each(it, &sm->retained) {
@@ -274,6 +284,18 @@ static bool load_session(struct lock_sm *sm, struct reader *r)
     return reader_done(r);
 }
 
+static bool load_origin(struct lock_sm *sm, struct reader *r)
+{
+    uint64_t id = reader_u64(r), low = reader_u64(r), active = reader_u64(r);
+    if (!reader_done(r) || id == 0 || active > sm->time_ms) {
+        return false;
+    }
+    struct origin *o = origin_get(sm, id);
+    o->low = low;
+    o->active_ms = active;
+    return true;
+}
+
 static bool load_waiter(struct lock_sm *sm, struct reader *r)
 {
     uint64_t serial = reader_u64(r);
@@ -282,12 +304,13 @@ static bool load_waiter(struct lock_sm *sm, struct reader *r)
     slice_t owner = reader_bytes(r);
     uint64_t session = reader_u64(r), converts = reader_u64(r), began = reader_u64(r), until = reader_u64(r);
     uint32_t ttl = reader_u32(r), maxhold = reader_u32(r);
-    uint8_t mode = reader_u8(r), all = reader_u8(r);
+    uint8_t mode = reader_u8(r);
     slice_t meta = reader_bytes(r), idem = reader_bytes(r);
     uint32_t n = reader_u32(r);
     struct session *s = session ? session_find(sm, session) : NULL;
-    if (!reader_done(r) || owner.len == 0 || owner.len > 4 * LIMIT_OWNER_BYTES || n == 0 || n > LIMIT_ACQUIREALL_NAMES || (session && s == NULL) ||
-        (mode != LOCK_SHARED && mode != LOCK_EXCLUSIVE) || waiter_find(sm, req) != NULL) {
+    if (!reader_done(r) || owner.len == 0 || owner.len > 4 * LIMIT_OWNER_BYTES || n == 0 || n > LIMIT_ACQUIREALL_NAMES || (session && (s == NULL || s->ended)) ||
+        (mode != LOCK_SHARED && mode != LOCK_EXCLUSIVE) || waiter_find(sm, req) != NULL || serial <= sm->restore->serial ||
+        meta.len > LIMIT_META_BYTES || idem.len > LIMIT_IDEM_BYTES || (idem.len > 0 && waiter_find_idem(sm, idem) != NULL)) {
         return false;
     }
     struct waiter *w = calloc(1, sizeof *w + n * sizeof w->places[0]);
@@ -300,7 +323,6 @@ static bool load_waiter(struct lock_sm *sm, struct reader *r)
     w->ttl_ms = ttl;
     w->maxhold_ms = maxhold;
     w->mode = mode;
-    w->all = all != 0;
     w->meta = lock_bytes_new(meta);
     w->idem = lock_bytes_new(idem);
     w->serial = serial;
@@ -308,18 +330,13 @@ static bool load_waiter(struct lock_sm *sm, struct reader *r)
     w->n = n;
     w->due.kind = DUE_WAITER;
     timer_init(&w->due.timer);
-    list_init(&w->in_session);
-    list_push_back(&w->owner->waits, &w->in_owner);
-    w->owner->n_waits++;
-    if (s != NULL) {
-        list_push_back(&s->waiters, &w->in_session);
-    }
     for (uint32_t i = 0; i < n; i++) {
         w->places[i].waiter = w;
         list_init(&w->places[i].in_resource);
     }
-    waiter_index(sm, w);
+    waiter_list(sm, w);
     map_insert(&sm->restore->waiters, &w->by_serial, hash_u64(serial));
+    sm->restore->serial = serial;
     if (until != UINT64_MAX) {
         due_set(sm, &w->due, until);
     }
@@ -333,7 +350,7 @@ static bool load_record(struct lock_sm *sm, struct reader *r)
     uint64_t time = reader_u64(r);
     uint8_t code = reader_u8(r);
     slice_t reply = reader_bytes(r);
-    if (!reader_done(r) || req.origin == 0) {
+    if (!reader_done(r) || req.origin == 0 || dedup_has(sm, req)) {
         return false;
     }
     dedup_restore_record(sm, req, time, code, reply);
@@ -345,7 +362,7 @@ static bool load_idem(struct lock_sm *sm, struct reader *r)
     uint64_t time = reader_u64(r);
     uint8_t code = reader_u8(r);
     slice_t id = reader_bytes(r), reply = reader_bytes(r);
-    if (!reader_done(r) || id.len == 0 || id.len > LIMIT_IDEM_BYTES) {
+    if (!reader_done(r) || id.len == 0 || id.len > LIMIT_IDEM_BYTES || dedup_has_idem(sm, id)) {
         return false;
     }
     dedup_restore_idem(sm, id, time, code, reply);
@@ -361,11 +378,16 @@ static bool load_holder(struct lock_sm *sm, struct resource *res, struct reader 
     slice_t meta = reader_bytes(r);
     struct session *s = session ? session_find(sm, session) : NULL;
     bool mode_ok = mode == LOCK_SHARED || mode == LOCK_EXCLUSIVE;
-    if (!r->ok || owner.len == 0 || owner.len > 4 * LIMIT_OWNER_BYTES || count == 0 || !mode_ok || token > res->token || (session && s == NULL) ||
+    if (!r->ok || owner.len == 0 || owner.len > 4 * LIMIT_OWNER_BYTES || count == 0 || !mode_ok || token > res->token || meta.len > LIMIT_META_BYTES ||
+        (session && (s == NULL || s->ended)) ||
         (res->n_holders > 0 && (mode == LOCK_EXCLUSIVE || res->mode == LOCK_EXCLUSIVE))) {
         return false;
     }
-    struct holder *h = holder_new(sm, res, owner_get(sm, owner), s, mode);
+    struct owner *o = owner_get(sm, owner);
+    if (holder_of(res, o) != NULL) {
+        return false;
+    }
+    struct holder *h = holder_new(sm, res, o, s, mode);
     h->lock_id = lock_id;
     h->token = token;
     h->granted_ms = granted;
@@ -389,31 +411,58 @@ static bool load_place(struct lock_sm *sm, struct resource *res, struct reader *
 {
     uint64_t serial = reader_u64(r);
     uint32_t which = reader_u32(r);
+    bool ahead = reader_u8(r) != 0;
     struct map_node *m = map_find(&sm->restore->waiters, hash_u64(serial), &serial, serial_eq);
     struct waiter *w = m != NULL ? CONTAINER_OF(m, struct waiter, by_serial) : NULL;
     if (!r->ok || w == NULL || which >= w->n || w->places[which].resource != NULL) {
         return false;
     }
     w->places[which].resource = res;
+    w->places[which].ahead = ahead;
     list_push_back(&res->places, &w->places[which].in_resource);
     res->n_places++;
     if (w->converts_id != 0) {
         w->converts = holder_find(res, w->converts_id);
-        return w->converts != NULL;
+        return w->converts != NULL && w->converts->owner == w->owner && w->n == 1;
     }
     return true;
 }
 
-/* Resources arrive in any order; LOCK.LIST and snapshots walk them by serial, so they are put where that order has them: nearly
- * always at the end. */
-static void resource_sort_in(struct lock_sm *sm, struct resource *r)
+/* Merges two lists that are sorted by serial; both heads are emptied or left sorted. */
+static void resources_merge(struct list *into, struct list *from)
 {
-    struct list *at = &sm->resources_all;
-    list_remove(&r->all);
-    while (at->prev != &sm->resources_all && CONTAINER_OF(at->prev, struct resource, all)->serial > r->serial) {
-        at = at->prev;
+    struct list *at = into->next;
+    while (!list_empty(from)) {
+        struct list *n = from->next;
+        while (at != into && CONTAINER_OF(at, struct resource, all)->serial < CONTAINER_OF(n, struct resource, all)->serial) {
+            at = at->next;
+        }
+        list_remove(n);
+        list_push_back(at, n);
     }
-    list_push_back(at, &r->all);
+}
+
+/* Resources arrive in any order; LOCK.LIST and the next snapshot walk them by serial. Bottom-up merge sort: runs[i] holds 2^i. */
+static void resources_sort(struct list *l)
+{
+    struct list runs[32], one;
+    for (int i = 0; i < 32; i++) {
+        list_init(&runs[i]);
+    }
+    list_init(&one);
+    while (!list_empty(l)) {
+        struct list *n = l->next;
+        list_remove(n);
+        list_push_back(&one, n);
+        int i = 0;
+        for (; i < 31 && !list_empty(&runs[i]); i++) {
+            resources_merge(&one, &runs[i]);
+        }
+        resources_merge(&runs[i], &one);
+    }
+    for (int i = 0; i < 32; i++) {
+        resources_merge(l, &runs[i]);
+    }
 }
 
 static bool load_resource(struct lock_sm *sm, struct reader *r)
@@ -441,8 +490,6 @@ static bool load_resource(struct lock_sm *sm, struct reader *r)
     sm->restore->expected++;
     if (res->n_holders == 0 && res->n_places == 0) {
         resource_rest(sm, res);
-    } else {
-        resource_sort_in(sm, res);
     }
     return reader_done(r);
 }
@@ -461,6 +508,7 @@ static bool load_end(struct lock_sm *sm, struct reader *r)
             }
         }
     }
+    resources_sort(&sm->resources_all);
     sm->restore->done = true;
     return true;
 }
@@ -470,8 +518,12 @@ static bool load_any(struct lock_sm *sm, uint8_t kind, slice_t body)
     struct reader r = reader_of(body);
     uint64_t serial = sm->next_serial;
     bool ok = false;
+    if ((kind == REC_HEAD) == sm->restore->head) {
+        return false;
+    }
     switch (kind) {
-    case REC_HEAD: return load_head(sm, &r);
+    case REC_HEAD: sm->restore->head = true; return load_head(sm, &r);
+    case REC_ORIGIN: ok = load_origin(sm, &r); break;
     case REC_SESSION: ok = load_session(sm, &r); break;
     case REC_WAITER: ok = load_waiter(sm, &r); break;
     case REC_RECORD: ok = load_record(sm, &r); break;

@@ -1,7 +1,7 @@
 /* Resources and holders: acquire, release, renew, convert, force.
  *
  * Invariants: K1 a resource has no holder, one EXCLUSIVE or any number of SHARED. K2 its token only grows: it is the log index of
- * the grant (readers granted by one entry share it). K6 nobody is granted while somebody who came earlier waits, but for
+ * the grant, or the next number when one entry grants a resource several times (adjacent readers). K6 nobody is granted while somebody who came earlier waits, but for
  * re-entrance and for upgrades, which go first. K9 release, renew and convert act on the named lock_id or answer -STALE. */
 #include "nodes/locks/lock_internal.h"
 
@@ -200,32 +200,53 @@ static void stale(struct lock_sm *sm, const struct lock_op *op, const struct res
                 (const char *)op->resources[0].ptr, (unsigned long long)op->lock_id, (unsigned long long)(r ? r->token : 0));
 }
 
-static void refuse_locked(struct lock_sm *sm, const struct lock_op *op, struct resource *r)
+/* Another one's lock first: that is what stands in the way. */
+static const struct holder *first_holder(const struct resource *r, const struct owner *o)
+{
+    const struct holder *h = CONTAINER_OF(r->holders.next, struct holder, in_resource);
+    return h->owner == o && r->n_holders > 1 ? CONTAINER_OF(h->in_resource.next, struct holder, in_resource) : h;
+}
+
+void describe_blocked(const struct resource *r, const struct owner *o, struct buf *out)
 {
     if (r->n_holders == 0) {
-        reply_error(sm, op->req, op->idem, "LOCKED", "%.*s is waited for by %u that came earlier; retry or use WAIT", (int)r->name_len,
-                    (const char *)r->name, r->n_places);
+        buf_printf(out, "%.*s is waited for by %u that came earlier", (int)r->name_len, (const char *)r->name, r->n_places);
         return;
     }
-    const struct holder *h = CONTAINER_OF(r->holders.next, struct holder, in_resource);
-    reply_error(sm, op->req, op->idem, "LOCKED", "%.*s held by %.*s %s token %llu (+ %u more), %u waiting; retry or use WAIT",
-                (int)r->name_len, (const char *)r->name, (int)h->owner->name_len, (const char *)h->owner->name,
-                h->mode == LOCK_SHARED ? "SHARED" : "EXCLUSIVE", (unsigned long long)h->token, r->n_holders - 1, r->n_places);
+    const struct holder *h = first_holder(r, o);
+    buf_printf(out, "%.*s held by %.*s %s token %llu (+ %u more), %u waiting", (int)r->name_len, (const char *)r->name,
+               (int)h->owner->name_len, (const char *)h->owner->name, mode_name(h->mode), (unsigned long long)h->token,
+               r->n_holders - 1, r->n_places);
+}
+
+static void refuse_locked(struct lock_sm *sm, const struct lock_op *op, const struct resource *r, const struct owner *o)
+{
+    struct buf text = {0};
+    describe_blocked(r, o, &text);
+    reply_error(sm, op->req, op->idem, "LOCKED", "%.*s; retry or use WAIT", (int)text.len, (const char *)text.ptr);
+    buf_fini(&text);
 }
 
 /* Grants now what the operation names: everything was found compatible. */
 static void grant_now(struct lock_sm *sm, const struct lock_op *op, struct resource **rs, struct owner *o, struct session *s)
 {
-    struct buf *b = reply_begin(sm);
-    if (op->n > 1) {
-        resp_array(b, op->n);
-    }
+    struct holder *granted[LIMIT_ACQUIREALL_NAMES];
     for (uint32_t i = 0; i < op->n; i++) {
         struct lock_grant g = {.resource = rs[i], .owner = o, .session = s, .mode = (uint8_t)op->mode, .ttl_ms = op->ttl_ms,
                                .maxhold_ms = op->maxhold_ms, .meta = op->meta};
-        reply_grant(sm, b, lock_grant(sm, &g), 0);
+        granted[i] = lock_grant(sm, &g);
     }
-    reply_end(sm, op->req, op->idem, LOCK_DONE);
+    reply_grants(sm, op->req, op->idem, granted, op->n, 0);
+}
+
+/* K2: above everything this resource ever had, even after it was forgotten (floor). */
+static uint64_t next_token(const struct lock_sm *sm, const struct resource *r)
+{
+    uint64_t least = r->token != 0 ? r->token : sm->floor, index = index_token(sm);
+    if (MUTANT("S45")) {
+        return r->n_holders + r->n_places + 1;
+    }
+    return index > least ? index : least + 1;
 }
 
 struct holder *lock_grant(struct lock_sm *sm, const struct lock_grant *g)
@@ -236,21 +257,24 @@ struct holder *lock_grant(struct lock_sm *sm, const struct lock_grant *g)
     sm->stats.grants++;
     if (h != NULL && h->mode >= g->mode) {
         h->count++;
+        h->renewals++;
+        holder_arm(sm, h);
         return h;
     }
     if (h != NULL) {
         lock_upgrade(sm, h);
         return h;
     }
+    uint64_t token = next_token(sm, r);
     h = holder_new(sm, r, g->owner, g->session, g->mode);
-    h->lock_id = h->token = MUTANT("S45") ? r->n_holders + r->n_places + 1 : lock_token(sm);
-    r->token = h->token;
+    h->lock_id = h->token = r->token = token;
     h->granted_ms = sm->time_ms;
     h->maxhold_ms = (uint32_t)g->maxhold_ms;
     h->ttl_ms = (uint32_t)(g->ttl_ms ? g->ttl_ms : g->session ? 0 : sm->opt.default_ttl_ms);
     h->meta = lock_bytes_new(g->meta);
     holder_arm(sm, h);
     lock_event(sm, LOCK_EV_GRANTED, r, g->owner, h->lock_id, h->token);
+    recheck_mark(sm, g->owner);
     return h;
 }
 
@@ -258,13 +282,16 @@ struct holder *lock_grant(struct lock_sm *sm, const struct lock_grant *g)
 void lock_upgrade(struct lock_sm *sm, struct holder *h)
 {
     struct resource *r = h->resource;
-    syn_assert(r->n_holders == 1);
+    syn_assert(r->n_holders == 1 && h->mode == LOCK_SHARED);
     snap_touch(sm, r);
     count_mode(sm, h->mode, -1);
     count_mode(sm, LOCK_EXCLUSIVE, 1);
     h->mode = r->mode = LOCK_EXCLUSIVE;
-    h->token = r->token = lock_token(sm);
+    h->token = r->token = next_token(sm, r);
+    h->renewals++;
+    holder_arm(sm, h);
     lock_event(sm, LOCK_EV_CONVERTED, r, h->owner, h->lock_id, h->token);
+    recheck_mark(sm, h->owner);
 }
 
 /* The first resource that cannot be had at once, or NULL. Re-entrance passes the queue (K6). */
@@ -298,18 +325,24 @@ static const char *acquire_limit(struct resource **rs, const struct lock_op *op)
 {
     for (uint32_t i = 0; i < op->n; i++) {
         if (rs[i]->n_places >= LIMIT_WAITERS_PER_RESOURCE) {
-            return "too many already wait for the resource";
+            return "65536 already wait for the resource, the limit";
         }
         if (rs[i]->n_holders >= LIMIT_HOLDERS_PER_RESOURCE) {
-            return "too many already share the resource";
+            return "65536 already share the resource, the limit";
         }
     }
     return NULL;
 }
 
+/* A lock that its owner holds SHARED and asks for EXCLUSIVE is converted. */
 static void wait_or_refuse(struct lock_sm *sm, const struct lock_op *op, struct resource **rs, struct owner *o, struct session *s)
 {
     const char *limit = acquire_limit(rs, op);
+    struct holder *own = op->n == 1 ? holder_of(rs[0], o) : NULL;
+    if (own != NULL) {
+        lock_wait(sm, op, o, own->session, rs, own);
+        return;
+    }
     if (limit != NULL) {
         reply_error(sm, op->req, op->idem, "LIMIT", "%s; retry later", limit);
         return;
@@ -362,7 +395,7 @@ void lock_op_acquire(struct lock_sm *sm, const struct lock_op *op)
     if (blocked == NULL) {
         grant_now(sm, op, rs, o, s);
     } else if (op->wait_ms == 0) {
-        refuse_locked(sm, op, blocked);
+        refuse_locked(sm, op, blocked, o);
     } else {
         wait_or_refuse(sm, op, rs, o, s);
     }
@@ -419,18 +452,13 @@ void lock_op_renew(struct lock_sm *sm, const struct lock_op *op)
     reply_end(sm, op->req, op->idem, LOCK_DONE);
 }
 
-static void reply_converted(struct lock_sm *sm, const struct lock_op *op, const struct holder *h)
+static void reply_converted(struct lock_sm *sm, const struct lock_op *op, struct holder *h)
 {
-    reply_grant(sm, reply_begin(sm), h, 0);
-    reply_end(sm, op->req, op->idem, LOCK_DONE);
+    reply_grants(sm, op->req, op->idem, &h, 1, 0);
 }
 
-void lock_op_convert(struct lock_sm *sm, const struct lock_op *op)
+static void convert(struct lock_sm *sm, const struct lock_op *op, struct holder *h)
 {
-    struct holder *h = named_holder(sm, op);
-    if (h == NULL) {
-        return;
-    }
     struct resource *r = h->resource;
     if (h->mode == op->mode) {
         reply_converted(sm, op, h);
@@ -446,9 +474,17 @@ void lock_op_convert(struct lock_sm *sm, const struct lock_op *op)
         lock_upgrade(sm, h);
         reply_converted(sm, op, h);
     } else if (op->wait_ms == 0) {
-        refuse_locked(sm, op, r);
+        refuse_locked(sm, op, r, h->owner);
     } else {
         lock_wait(sm, op, h->owner, h->session, &r, h);
+    }
+}
+
+void lock_op_convert(struct lock_sm *sm, const struct lock_op *op)
+{
+    struct holder *h = named_holder(sm, op);
+    if (h != NULL) {
+        convert(sm, op, h);
     }
 }
 
@@ -458,7 +494,7 @@ void lock_op_force(struct lock_sm *sm, const struct lock_op *op)
     uint64_t freed = 0;
     if (r != NULL && r->n_holders > 0) {
         snap_touch(sm, r);
-        r->token = lock_token(sm);
+        r->token = next_token(sm, r);
         while (!list_empty(&r->holders)) {
             struct holder *h = CONTAINER_OF(r->holders.next, struct holder, in_resource);
             waiters_of_holder_gone(sm, h);

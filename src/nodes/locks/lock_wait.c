@@ -1,8 +1,8 @@
 /* Waiters: places in queues, granting in order, leaving.
  *
- * Invariants: K6 a waiter is granted only when it is first in every queue it stands in. K7 whenever a holder or a first place goes,
- * its queue is looked at again before the apply ends. K11 a waiter that left is never granted. A waiter holds nothing while it
- * waits (ACQUIREALL takes all in one step), so places alone never deadlock: all queues have them in the order of arrival. */
+ * Invariants: K6 a waiter is granted only when it is first in every queue it stands in, but for what its owner holds already. K7
+ * whenever a holder or a first place goes, its queue is looked at again before the apply ends. K11 a waiter that left is never
+ * granted, and its request is never queued again. ACQUIREALL takes all in one step and nothing before it. */
 #include "nodes/locks/lock_internal.h"
 
 #include "communication/resp.h"
@@ -27,17 +27,65 @@ struct waiter *waiter_find(struct lock_sm *sm, struct request_id req)
     return n != NULL ? CONTAINER_OF(n, struct waiter, by_request) : NULL;
 }
 
-void waiter_index(struct lock_sm *sm, struct waiter *w)
+void waiter_list(struct lock_sm *sm, struct waiter *w)
 {
     map_insert(&sm->waiters, &w->by_request, request_hash(w->req));
+    if (w->idem != NULL) {
+        map_insert(&sm->waiting_idems, &w->by_idem, hash_bytes(sm->opt.hash_key, waiter_idem(w)));
+    }
+    list_push_back(&sm->waiters_all, &w->all);
     list_push_back(&origin_get(sm, w->req.origin)->waiters, &w->in_origin);
+    list_push_back(&w->owner->waits, &w->in_owner);
+    w->owner->n_waits++;
+    list_init(&w->in_session);
+    if (w->session != NULL) {
+        list_push_back(&w->session->waiters, &w->in_session);
+    }
 }
 
-/* Behind the converters that wait already, ahead of everybody else. */
-static void place_converter(struct resource *r, struct place *p)
+static void waiter_unlist(struct lock_sm *sm, struct waiter *w)
+{
+    map_remove(&sm->waiters, &w->by_request);
+    if (w->idem != NULL) {
+        map_remove(&sm->waiting_idems, &w->by_idem);
+    }
+    list_remove(&w->all);
+    list_remove(&w->in_origin);
+    list_remove(&w->in_owner);
+    list_remove(&w->in_session);
+    w->owner->n_waits--;
+}
+
+static bool idem_eq(const struct map_node *n, const void *key)
+{
+    return slice_eq(waiter_idem(CONTAINER_OF(n, struct waiter, by_idem)), *(const slice_t *)key);
+}
+
+struct waiter *waiter_find_idem(struct lock_sm *sm, slice_t idem)
+{
+    struct map_node *n = map_find(&sm->waiting_idems, hash_bytes(sm->opt.hash_key, idem), &idem, idem_eq);
+    return n != NULL ? CONTAINER_OF(n, struct waiter, by_idem) : NULL;
+}
+
+/* The client asks again, perhaps through another node: the new request has the old one's places, the old one is answered. */
+void waiter_take_over(struct lock_sm *sm, struct waiter *w, struct request_id req)
+{
+    struct request_id old = w->req;
+    waiter_unlist(sm, w);
+    w->req = req;
+    w->serial = sm->next_serial++;
+    waiter_list(sm, w);
+    for (uint32_t i = 0; i < w->n; i++) {
+        snap_touch(sm, w->places[i].resource);
+    }
+    reply_error(sm, old, SLICE_NONE, "UNBLOCKED", "the same IDEM id was asked again and waits in this request's place");
+}
+
+/* Behind those that stand ahead already, before everybody else. */
+static void place_ahead(struct resource *r, struct place *p)
 {
     struct list *at = r->places.next;
-    while (at != &r->places && CONTAINER_OF(at, struct place, in_resource)->waiter->converts != NULL) {
+    while (at != &r->places && CONTAINER_OF(at, struct place, in_resource)->ahead) {
         at = at->next;
     }
     list_push_back(at, &p->in_resource);
@@ -47,10 +95,10 @@ static void waiter_enter(struct lock_sm *sm, struct waiter *w, struct resource *
 {
     for (uint32_t i = 0; i < w->n; i++) {
         struct place *p = &w->places[i];
-        *p = (struct place){.waiter = w, .resource = rs[i]};
+        *p = (struct place){.waiter = w, .resource = rs[i], .ahead = holder_of(rs[i], w->owner) != NULL};
         snap_touch(sm, rs[i]);
-        if (w->converts != NULL) {
-            place_converter(rs[i], p);
+        if (p->ahead) {
+            place_ahead(rs[i], p);
         } else {
             list_push_back(&rs[i]->places, &p->in_resource);
         }
@@ -75,7 +123,6 @@ static struct waiter *waiter_new(struct lock_sm *sm, const struct lock_op *op, s
         .ttl_ms = (uint32_t)op->ttl_ms,
         .maxhold_ms = (uint32_t)op->maxhold_ms,
         .mode = (uint8_t)op->mode,
-        .all = op->n > 1,
         .meta = lock_bytes_new(op->meta),
         .idem = lock_bytes_new(op->idem),
         .serial = sm->next_serial++,
@@ -83,13 +130,7 @@ static struct waiter *waiter_new(struct lock_sm *sm, const struct lock_op *op, s
     };
     w->due.kind = DUE_WAITER;
     timer_init(&w->due.timer);
-    list_init(&w->in_session);
-    list_push_back(&o->waits, &w->in_owner);
-    o->n_waits++;
-    if (s != NULL) {
-        list_push_back(&s->waiters, &w->in_session);
-    }
-    waiter_index(sm, w);
+    waiter_list(sm, w);
     return w;
 }
 
@@ -105,20 +146,11 @@ void waiter_free(struct lock_sm *sm, struct waiter *w)
         }
     }
     due_clear(sm, &w->due);
-    list_remove(&w->in_session);
-    list_remove(&w->in_origin);
-    list_remove(&w->in_owner);
-    w->owner->n_waits--;
+    waiter_unlist(sm, w);
     owner_rest(sm, w->owner);
-    map_remove(&sm->waiters, &w->by_request);
     free(w->meta);
     free(w->idem);
     free(w);
-}
-
-static slice_t waiter_idem(const struct waiter *w)
-{
-    return w->idem ? slice_of(w->idem->bytes, w->idem->len) : SLICE_NONE;
 }
 
 void waiter_refuse(struct lock_sm *sm, struct waiter *w, const char *word, const char *text)
@@ -128,30 +160,63 @@ void waiter_refuse(struct lock_sm *sm, struct waiter *w, const char *word, const
     waiter_free(sm, w);
 }
 
+/* K8: true when w is on a cycle; it is the one that is refused. */
+static bool refuse_cycle(struct lock_sm *sm, struct waiter *w)
+{
+    struct buf cycle = {0};
+    bool upgrade_blind = MUTANT("S48") && w->converts != NULL;
+    bool found = !upgrade_blind && graph_cycle(sm, w, &cycle);
+    if (found) {
+        sm->stats.deadlocks++;
+        buf_put_u8(&cycle, 0);
+        waiter_refuse(sm, w, "DEADLOCK", (const char *)cycle.ptr);
+    }
+    buf_fini(&cycle);
+    return found;
+}
+
 void lock_wait(struct lock_sm *sm, const struct lock_op *op, struct owner *o, struct session *s, struct resource **rs,
                struct holder *converts)
 {
     struct waiter *w = waiter_new(sm, op, o, s, converts);
     waiter_enter(sm, w, rs);
-    struct buf cycle = {0};
-    bool upgrade_blind = MUTANT("S48") && converts != NULL;
-    if (!upgrade_blind && graph_cycle(sm, w, &cycle)) {
-        sm->stats.deadlocks++;
-        buf_put_u8(&cycle, 0);
-        waiter_refuse(sm, w, "DEADLOCK", (const char *)cycle.ptr);
-    } else if (w->until_ms != UINT64_MAX) {
+    if (!refuse_cycle(sm, w) && w->until_ms != UINT64_MAX) {
         due_set(sm, &w->due, w->until_ms);
     }
-    buf_fini(&cycle);
 }
 
-/* A lock is freed while its owner waits to upgrade it: there is nothing left to upgrade. */
+/* Where it would stand had its owner not held the resource on arrival. */
+static void place_in_turn(struct resource *r, struct place *p)
+{
+    p->ahead = false;
+    list_remove(&p->in_resource);
+    struct list *at = &r->places;
+    while (at->prev != &r->places) {
+        const struct place *before = CONTAINER_OF(at->prev, struct place, in_resource);
+        if (before->ahead || before->waiter->serial < p->waiter->serial) {
+            break;
+        }
+        at = at->prev;
+    }
+    list_push_back(at, &p->in_resource);
+}
+
+/* A lock is freed while its owner waits to upgrade it: nothing is left to upgrade. An ACQUIREALL loses its place ahead. */
 void waiters_of_holder_gone(struct lock_sm *sm, struct holder *h)
 {
     list_each_safe(it, &h->owner->waits) {
         struct waiter *w = CONTAINER_OF(it, struct waiter, in_owner);
         if (w->converts == h) {
-            waiter_refuse(sm, w, "STALE", "the lock was freed while its upgrade waited");
+            waiter_refuse(sm, w, "STALE", "the lock was freed while its upgrade waited: acquire it anew");
+            continue;
+        }
+        for (uint32_t i = 0; i < w->n; i++) {
+            struct place *p = &w->places[i];
+            if (p->resource == h->resource && p->ahead) {
+                snap_touch(sm, p->resource);
+                place_in_turn(p->resource, p);
+                recheck_mark(sm, h->owner);
+            }
         }
     }
 }
@@ -165,14 +230,24 @@ void regrant_mark(struct lock_sm *sm, struct resource *r)
     }
 }
 
-static bool waiter_grantable(struct waiter *w)
+void recheck_mark(struct lock_sm *sm, struct owner *o)
+{
+    if (!o->recheck && o->n_waits > 0) {
+        o->recheck = true;
+        o->next_recheck = sm->rechecks;
+        sm->rechecks = o;
+    }
+}
+
+bool waiter_grantable(struct waiter *w)
 {
     for (uint32_t i = 0; i < w->n; i++) {
         struct place *p = &w->places[i];
-        if (p->resource->places.next != &p->in_resource) {
-            return false;
+        struct holder *own = holder_of(p->resource, w->owner);
+        if (own != NULL && own->mode >= w->mode) {
+            continue;
         }
-        if (w->converts != NULL ? p->resource->n_holders != 1 : !lock_compatible(p->resource, w->mode, w->owner)) {
+        if (p->resource->places.next != &p->in_resource || !lock_compatible(p->resource, w->mode, w->owner)) {
             return false;
         }
     }
@@ -181,22 +256,21 @@ static bool waiter_grantable(struct waiter *w)
 
 static void waiter_grant(struct lock_sm *sm, struct waiter *w)
 {
-    uint64_t waited = sm->time_ms - w->began_ms;
-    struct buf *b = reply_begin(sm);
-    if (w->all) {
-        resp_array(b, w->n);
-    }
+    struct holder *granted[LIMIT_ACQUIREALL_NAMES];
+    syn_assert(w->session == NULL || !w->session->ended || MUTANT("S43")); /* K4 */
     if (w->converts != NULL) {
-        lock_upgrade(sm, w->converts);
-        reply_grant(sm, b, w->converts, waited);
+        granted[0] = w->converts;
+        if (w->converts->mode != LOCK_EXCLUSIVE) {
+            lock_upgrade(sm, w->converts);
+        }
     }
     for (uint32_t i = 0; i < w->n && w->converts == NULL; i++) {
         struct lock_grant g = {.resource = w->places[i].resource, .owner = w->owner, .session = w->session, .mode = w->mode,
                                .ttl_ms = w->ttl_ms, .maxhold_ms = w->maxhold_ms,
                                .meta = w->meta ? slice_of(w->meta->bytes, w->meta->len) : SLICE_NONE};
-        reply_grant(sm, b, lock_grant(sm, &g), waited);
+        granted[i] = lock_grant(sm, &g);
     }
-    reply_end(sm, w->req, waiter_idem(w), LOCK_DONE);
+    reply_grants(sm, w->req, waiter_idem(w), granted, w->n, sm->time_ms - w->began_ms);
     waiter_free(sm, w);
 }
 
@@ -211,27 +285,75 @@ static void regrant(struct lock_sm *sm, struct resource *r)
     }
 }
 
-/* Granting one waiter may open another queue it stood in: until nothing is marked. Marks are a stack, so the order is the same on
- * every replica. */
+/* The first of its requests that may go on or must not wait any longer; false: none. */
+static bool recheck_one(struct lock_sm *sm, struct owner *o)
+{
+    list_each(it, &o->waits) {
+        struct waiter *w = CONTAINER_OF(it, struct waiter, in_owner);
+        if (waiter_grantable(w)) {
+            waiter_grant(sm, w);
+            return true;
+        }
+        if (refuse_cycle(sm, w)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void recheck(struct lock_sm *sm, struct owner *o)
+{
+    while (recheck_one(sm, o)) {
+    }
+    o->recheck = false;
+    owner_rest(sm, o);
+}
+
+/* Granting one waiter may open another queue it stood in, or let its owner's other requests in: until nothing is marked. Marks
+ * are stacks, so the order is the same on every replica. */
 void regrant_all(struct lock_sm *sm)
 {
-    while (sm->regrants != NULL) {
-        struct resource *r = sm->regrants;
-        sm->regrants = r->next_regrant;
-        r->next_regrant = NULL;
-        regrant(sm, r);
-        r->regrant = false;
-        resource_rest(sm, r);
+    while (sm->regrants != NULL || sm->rechecks != NULL) {
+        if (sm->regrants != NULL) {
+            struct resource *r = sm->regrants;
+            sm->regrants = r->next_regrant;
+            r->next_regrant = NULL;
+            regrant(sm, r);
+            r->regrant = false;
+            resource_rest(sm, r);
+        } else {
+            struct owner *o = sm->rechecks;
+            sm->rechecks = o->next_recheck;
+            o->next_recheck = NULL;
+            recheck(sm, o);
+        }
     }
 }
 
+/* S48, planted: the request leaves its queues, its edges stay. */
+static void ghost(struct waiter *w)
+{
+    for (uint32_t i = 0; i < w->n; i++) {
+        list_remove(&w->places[i].in_resource);
+        w->places[i].resource->n_places--;
+    }
+}
+
+/* A request that was not seen yet may still be in the log behind this entry: it is withdrawn all the same (K11, S47). */
 void lock_op_cancel(struct lock_sm *sm, const struct lock_op *op)
 {
     struct waiter *w = MUTANT("K11") ? NULL : waiter_find(sm, op->target);
     resp_int(reply_begin(sm), w != NULL);
     reply_end(sm, op->req, op->idem, LOCK_DONE);
+    if (w != NULL && MUTANT("S48-phantom")) {
+        ghost(w);
+        return;
+    }
     if (w != NULL) {
         waiter_free(sm, w);
+    }
+    if (!MUTANT("K11")) {
+        dedup_withdraw(sm, op->target);
     }
 }
 
