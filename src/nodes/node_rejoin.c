@@ -75,7 +75,7 @@ bool node_is_whole(const struct node *n)
         if (g->consensus == NULL) {
             return false; /* nothing is known before the first event */
         }
-        const struct consensus_config *c = consensus_config_applied(g->consensus);
+        const struct consensus_config *c = consensus_config_now(g->consensus);
         int at = config_find(c, n->opt.self);
         if (g->amnesiac || (at >= 0 && !c->members[at].voter)) {
             return false;
