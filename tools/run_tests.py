@@ -144,8 +144,9 @@ def process_tests(folder, options, tally):
         return
     say('real processes')
     slow = '1' if options.variant == 'release' else '3'
+    env = dict(os.environ, TSAN_OPTIONS=f"suppressions={os.path.join(ROOT, 'tests', 'process', 'tsan.supp')}")
     code, output = stream([sys.executable, 'tests/process/run.py', '--binary', binary, '--jobs', '2', '--slow', slow,
-                           '--filter', options.filter])
+                           '--filter', options.filter], env=env)
     match = re.search(r'process tests: (\d+) passed, (\d+) failed', output)
     if not match:
         tally.add(0, 1, f'process tests ended with {code} and no count')

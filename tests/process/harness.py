@@ -212,8 +212,10 @@ class Cluster:
         """A failed assertion or a sanitizer's report in any log fails the test even when clients saw nothing."""
         for node in self.nodes:
             if os.path.exists(node.log_path):
-                for line in node.log().splitlines():
-                    assert not any(word in line for word in BAD_LOG_WORDS), f'{node.name}: {line}'
+                lines = node.log().splitlines()
+                for i, line in enumerate(lines):
+                    report = '\n'.join(lines[i:i + 30])
+                    assert not any(word in line for word in BAD_LOG_WORDS), f'{node.name}: {report}'
 
     def start(self):
         for node in self.nodes:
