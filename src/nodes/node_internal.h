@@ -289,6 +289,7 @@ void route_victim(struct node *n, uint32_t group, struct request_id victim, slic
 bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t from, slice_t query);
 bool reads_ask(struct node *n, struct node_group *g);    /* one round for all that have none; false: nobody had none */
 void reads_confirmed(struct node *n, struct node_group *g);
+void reads_forget(struct node *n, node_id_t from);              /* that process is gone */
 void reads_drop(struct node *n, struct node_group *g);   /* leadership lost: everyone asks again */
 void reads_serve(struct node *n, struct node_group *g);
 

@@ -177,6 +177,7 @@ static void hello_accepted(struct node *n, struct link *l, const struct peer_hel
     uint64_t origin = node_origin(h->uuid, h->incarnation);
     if (p->origin != 0 && p->origin != origin) {
         route_origin_gone(n, p->origin);
+        reads_forget(n, h->node);
     }
     p->origin = origin;
     p->uuid = h->uuid;

@@ -84,7 +84,7 @@ bool members_would_carry(const struct node *n, const struct node_group *g, const
         struct consensus_peer_status ps;
         node_id_t id = c->members[i].id;
         voters += c->members[i].voter;
-        there += c->members[i].voter && (id == n->opt.self || (members_peer_state(g, id, &ps) && ps.active && !ps.amnesiac));
+        there += c->members[i].voter && (id == n->opt.self || (members_peer_state(g, id, &ps) && ps.active && ps.match > 0 && !ps.amnesiac));
     }
     return there > voters / 2;
 }

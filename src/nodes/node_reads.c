@@ -118,6 +118,19 @@ void reads_serve(struct node *n, struct node_group *g)
     buf_fini(&reply);
 }
 
+/* That process is gone: its number may live again, with other requests of the same numbers. */
+void reads_forget(struct node *n, node_id_t from)
+{
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        list_each_safe(it, &n->groups[i].reads) {
+            struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
+            if (rd->from == from) {
+                read_free(rd);
+            }
+        }
+    }
+}
+
 /* Leadership is over (or began anew): nobody may be answered from here. Our own askers are sent again by the router. */
 void reads_drop(struct node *n, struct node_group *g)
 {

@@ -329,7 +329,11 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
         return;
     }
     struct node_group *g = &n->groups[r->group];
-    bool current = r->state == REQUEST_SENT && r->sent_to == from;
+    bool own = from == n->opt.self;
+    bool current = own ? r->state == REQUEST_PROPOSED : r->state == REQUEST_SENT && r->sent_to == from;
+    if (own && !current) {
+        return; /* our replica has seen what the leader says itself: one word counts for one attempt */
+    }
     r->uncertain -= r->uncertain > 0 && r->kind == REQUEST_WRITE;
     switch (status) {
     case FORWARD_NOT_LEADER:
@@ -348,7 +352,11 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
             route_not_taken(n, r, status);
         }
         return;
-    case FORWARD_NEED_ATTACH: route_attach(n, r); return;
+    case FORWARD_NEED_ATTACH:
+        if (current) {
+            route_attach(n, r);
+        }
+        return;
     default: return;
     }
 }
