@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TERMS_MAX = 1 << 20, AMNESIAC_VOTE = -1, TURN_CHECK_EVERY = 8 };
+enum { TERMS_MAX = 1 << 20, TURN_CHECK_EVERY = 8 };
 
 void raft_check_init(struct sim *s)
 {
@@ -170,7 +170,7 @@ static void model_run(struct sim *s, struct sim_node *n, uint32_t group, struct 
 /* R7: one vote per term, whatever restarts there were. A vote that no disk ever held was not given: nothing spoke of it (R6). */
 static void check_vote(struct sim *s, const struct sim_node *n, uint32_t group, uint64_t term, node_id_t vote)
 {
-    if (vote == 0 || vote == (node_id_t)AMNESIAC_VOTE) {
+    if (vote == 0 || vote == AMNESIAC_VOTE) {
         return;
     }
     node_id_t *was = &term_facts(s, group, term)->votes[n->index];

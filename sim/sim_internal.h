@@ -27,6 +27,9 @@ enum {
     TTL_MARGIN_PERCENT = 3,
 };
 
+/* What a replica that may not vote writes for its vote (nodes/node_internal.h). */
+#define AMNESIAC_VOTE UINT32_MAX
+
 enum event_kind {
     SIM_TIMER = 1,     /* a = the time it was armed for */
     SIM_TURN,          /* the node's turn ends */

@@ -405,11 +405,20 @@ void sim_node_start(struct sim *s, struct sim_node *n)
     }
 }
 
+static bool is_whole(const struct sim *s, const struct sim_node *n)
+{
+    bool whole = node_is_whole(n->node);
+    for (uint32_t g = 0; g < s->n_groups; g++) {
+        whole = whole && n->durable[g].vote != AMNESIAC_VOTE; /* it may know more than its disk does */
+    }
+    return whole;
+}
+
 bool sim_others_whole(const struct sim *s, const struct sim_node *but)
 {
     for (uint32_t i = 0; i < s->n_nodes; i++) {
         const struct sim_node *n = &s->nodes[i];
-        if (n != but && (n->up ? !node_is_whole(n->node) : n->partial_at_death || n->life == 0)) {
+        if (n != but && (n->up ? !is_whole(s, n) : n->partial_at_death || n->life == 0)) {
             return false;
         }
     }
@@ -443,7 +452,7 @@ void sim_node_die(struct sim *s, struct sim_node *n, enum death how)
     inbox_clear(n);
     net_node_gone(s, n, how);
     sim_conns_node_gone(s, n);
-    n->partial_at_death = !node_is_whole(n->node);
+    n->partial_at_death = !is_whole(s, n);
     node_free(n->node);
     n->node = NULL;
     sim_disk_drop(s, n);
