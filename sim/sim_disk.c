@@ -339,6 +339,9 @@ static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)
     case EF_SNAP_WRITE:
         st = store_snapshot_write(n->store, j->group, j->index, j->term, j->offset, buf_slice(&j->data), j->last);
         s->r->snapshots += st == STORE_OK && j->last;
+        if (j->last && s->on[FAULT_OP_SNAPSHOT]) {
+            fire(s, FAULT_OP_SNAPSHOT);
+        }
         ev.type = st == STORE_OK && !j->last ? 0 : EV_SNAP_WRITTEN;
         break;
     case EF_SNAP_READ_RAW:
