@@ -221,7 +221,7 @@ static void finish(struct trial *t, bool cancelled)
     char *text = strdup(world_do(&t->w, t->step));
     const char *wrong = check_answers(text, before, &t->answers, newest);
     if (wrong != NULL) {
-        fprintf(stderr, "%s", text);
+        fprintf(stderr, "%sthe model answers %d %d %d\n", text, t->answers.of[0], t->answers.of[1], t->answers.of[2]);
         fail(t->from, t->step, wrong);
     }
     if (!same_state(&t->w, &t->model)) {

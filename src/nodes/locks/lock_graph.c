@@ -6,8 +6,8 @@
  * another of the same owner does not wait for that owner, so two threads of one owner are no cycle. The graph is the lock
  * table itself and has no stale edges. Breadth first: the cycle that is found is a shortest one.
  *
- * A cycle goes through a new request only when its owner holds something that others wait for. The other moment at which a cycle
- * may close is a grant to an owner that waits elsewhere too (recheck_mark). */
+ * A cycle goes through a new request only when its owner holds something that others wait for. The other moments at which a cycle
+ * may close are a grant to an owner that waits elsewhere too, and the loss of a hold that had put a request ahead (recheck_mark). */
 #include "nodes/locks/lock_internal.h"
 
 enum { CYCLE_BYTES_MAX = 1000 };
@@ -114,10 +114,10 @@ static void put_cycle(const struct search *s, struct buf *out)
     }
 }
 
-bool graph_cycle(struct lock_sm *sm, struct waiter *w, struct buf *out)
+bool graph_cycle(struct lock_sm *sm, struct waiter *w, bool newest, struct buf *out)
 {
-    if (list_empty(&w->owner->holds)) {
-        return false;
+    if (newest && list_empty(&w->owner->holds)) {
+        return false; /* nobody stands behind it, and nobody waits for what it holds */
     }
     struct search s = {.number = ++sm->search, .start = &w->node, .tail = &w->node};
     w->node = (struct graph_node){.mark = s.number};

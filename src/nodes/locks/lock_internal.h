@@ -272,7 +272,7 @@ struct owner *owner_get(struct lock_sm *sm, slice_t name);
 void owner_rest(struct lock_sm *sm, struct owner *o);               /* freed when it neither holds nor waits */
 /* lock_graph.c */
 /* The cycle that w is on, as text into out; false: none. */
-bool graph_cycle(struct lock_sm *sm, struct waiter *w, struct buf *out);
+bool graph_cycle(struct lock_sm *sm, struct waiter *w, bool newest, struct buf *out);
 bool holder_blocks(const struct holder *h, const struct waiter *w);
 /* lock_session.c */
 struct session *session_find(struct lock_sm *sm, uint64_t id);

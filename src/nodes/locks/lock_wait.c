@@ -161,11 +161,11 @@ void waiter_refuse(struct lock_sm *sm, struct waiter *w, const char *word, const
 }
 
 /* K8: true when w is on a cycle; it is the one that is refused. */
-static bool refuse_cycle(struct lock_sm *sm, struct waiter *w)
+static bool refuse_cycle(struct lock_sm *sm, struct waiter *w, bool newest)
 {
     struct buf cycle = {0};
     bool upgrade_blind = MUTANT("S48") && w->converts != NULL;
-    bool found = !upgrade_blind && graph_cycle(sm, w, &cycle);
+    bool found = !upgrade_blind && graph_cycle(sm, w, newest, &cycle);
     if (found) {
         sm->stats.deadlocks++;
         buf_put_u8(&cycle, 0);
@@ -180,7 +180,7 @@ void lock_wait(struct lock_sm *sm, const struct lock_op *op, struct owner *o, st
 {
     struct waiter *w = waiter_new(sm, op, o, s, converts);
     waiter_enter(sm, w, rs);
-    if (!refuse_cycle(sm, w) && w->until_ms != UINT64_MAX) {
+    if (!refuse_cycle(sm, w, true) && w->until_ms != UINT64_MAX) {
         due_set(sm, &w->due, w->until_ms);
     }
 }
@@ -294,7 +294,7 @@ static bool recheck_one(struct lock_sm *sm, struct owner *o)
             waiter_grant(sm, w);
             return true;
         }
-        if (refuse_cycle(sm, w)) {
+        if (refuse_cycle(sm, w, false)) {
             return true;
         }
     }
