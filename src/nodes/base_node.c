@@ -200,30 +200,31 @@ void node_shutdown(struct node *n)
     node_log(n, LOG_INFO, "shutting down: handing over leaderships");
 }
 
-/* Hands over what this node leads; stops once nothing is left or the time for it is over. */
+/* One hand-over per group: when all nodes stop at once, leaderships would go round among them for as long as they may take. */
+static bool hand_over(struct node *n, struct node_group *g)
+{
+    node_id_t to = consensus_transfer_target(g->consensus);
+    if (!g->handed_over && to != 0 && consensus_transfer(g->consensus, to, n->now_ms)) {
+        g->handed_over = true;
+        g->handed_term = g->term;
+        g->transfer_retry_ms = n->now_ms + n->opt.election_ms_max;
+        group_touch(n, g);
+    }
+    return g->handed_over && g->handed_term == g->term && n->now_ms < g->transfer_retry_ms;
+}
+
+/* Hands over what this node leads; stops once nothing is left, nobody is left to take it, or the time for it is over. */
 static void node_stop_duty(struct node *n)
 {
     bool leading = false;
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         struct node_group *g = &n->groups[i];
-        if (!g->hosted || g->role != ROLE_LEADER) {
-            continue;
-        }
-        node_id_t to = consensus_transfer_target(g->consensus);
-        if (to == 0) {
-            continue;
-        }
-        leading = true;
-        if (n->now_ms >= g->transfer_retry_ms) {
-            consensus_transfer(g->consensus, to, n->now_ms);
-            g->transfer_retry_ms = n->now_ms + n->opt.election_ms_max;
-            group_touch(n, g);
+        if (g->hosted && g->role == ROLE_LEADER) {
+            leading |= hand_over(n, g);
         }
     }
-    if (!n->stop_sent && (!leading || n->now_ms >= n->stop_at_ms)) {
-        if (n->n_requests > 0 && n->now_ms < n->stop_at_ms) {
-            return; /* answers are still on their way */
-        }
+    bool answers = n->n_requests > 0 && members_linked(n) > (n->n_peers + 1) / 2; /* may still come */
+    if (!n->stop_sent && ((!leading && !answers) || n->now_ms >= n->stop_at_ms)) {
         n->stop_sent = true;
         effects_add(n->fx, EF_STOP)->value = 0;
     }

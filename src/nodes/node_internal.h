@@ -139,6 +139,8 @@ struct node_group {
     uint64_t members_retry_ms; /* next look at placement against configuration */
     uint64_t rejoin_retry_ms;
     uint64_t transfer_retry_ms;
+    bool handed_over;          /* at shutdown, in handed_term */
+    uint64_t handed_term;
     uint64_t probe_at_ms;
     uint64_t led_since_ms;
 };
@@ -338,6 +340,7 @@ void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t
 void members_admin(struct node *n, struct node_peer *from, const struct peer_forward *f);
 bool members_peer_state(const struct node_group *g, node_id_t id, struct consensus_peer_status *out);
 bool members_would_carry(const struct node *n, const struct node_group *g, const struct consensus_config *c);
+uint32_t members_linked(const struct node *n);                   /* and this node itself */
 int config_find(const struct consensus_config *c, node_id_t id); /* -1: not a member */
 bool members_change(struct node *n, struct node_group *g, const struct consensus_config *next, const char *what, node_id_t who);
 void members_snapshot(const struct node *n, struct buf *out);

@@ -244,7 +244,7 @@ void route_peer_lost(struct node *n, node_id_t peer)
     }
 }
 
-static uint32_t members_linked(const struct node *n)
+uint32_t members_linked(const struct node *n)
 {
     uint32_t up = 1;
     for (uint32_t i = 0; i < n->n_peers; i++) {
