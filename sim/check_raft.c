@@ -417,7 +417,7 @@ void raft_check_applied(void *arg, uint32_t group, uint64_t index, uint64_t term
     struct sim_node *n = arg;
     struct sim *s = n->sim;
     struct canon_group *c = &s->canon[group];
-    struct canon_entry now = {term, hash_bytes(term, payload), digest};
+    struct canon_entry now = {.term = term, .hash = hash_bytes(term, payload), .digest = digest};
     n->new_entry = index == c->count + 1;
     if (index > c->count + 1) {
         sim_fail(s, "R5: n%u group %u applies index %llu before anybody applied %llu", n->index + 1, group, (unsigned long long)index,
@@ -439,12 +439,16 @@ void raft_check_applied(void *arg, uint32_t group, uint64_t index, uint64_t term
         c->entries = realloc(c->entries, c->cap * sizeof *c->entries);
         syn_assert(c->entries != NULL);
     }
+    struct consensus_status st;
+    consensus_status(node_consensus(n->node, group), &st);
+    now.commit_term = st.term;
     c->entries[c->count++] = now;
     sim_mix(s, now.hash ^ index);
     lock_check_entry(s, group, index, payload);
 }
 
-/* R1 and R4. A leader of an old term that learns of its election late need not have what later terms committed. */
+/* R1 and R4. A leader of an old term that learns of its election late need not have what later terms committed, be it an entry of an
+ * older term yet. */
 void raft_check_leader(void *arg, uint32_t group, uint64_t term)
 {
     struct sim_node *n = arg;
@@ -459,7 +463,7 @@ void raft_check_leader(void *arg, uint32_t group, uint64_t term)
     }
     *leader = n->opt.self;
     uint64_t i = c->count;
-    while (i > 0 && c->entries[i - 1].term >= term) {
+    while (i > 0 && c->entries[i - 1].commit_term >= term) {
         i--;
     }
     const struct consensus *k = node_consensus(n->node, group);

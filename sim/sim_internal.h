@@ -200,7 +200,7 @@ struct sim_resource {
     uint64_t fence, value;
 };
 
-struct canon_entry { uint64_t term, hash, digest; };
+struct canon_entry { uint64_t term, hash, digest, commit_term; }; /* commit_term: at most, as who applied it first knew it */
 
 struct hash_slot { uint64_t key, chain; };
 

@@ -65,13 +65,13 @@ def failing_seed(mutant, seeds):
         return None
     env = dict(os.environ, SYN_MUTANT=mutant)
     try:
-        done = subprocess.run([found[0], '--seeds', str(seeds)], cwd=ROOT, env=env, capture_output=True, text=True, errors='replace',
+        done = subprocess.run([found[0], '--seeds', f'1..{seeds}', '--quiet'], cwd=ROOT, env=env, capture_output=True, text=True, errors='replace',
                               timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return 'simulator (no end)'
     if done.returncode == 0:
         return None
-    match = re.search(r'seed[ =:]*(\d+)', done.stdout + done.stderr)
+    match = re.search(r'SEED (\d+)', done.stdout + done.stderr)
     return f'simulator, seed {match[1]}' if match else 'simulator'
 
 
@@ -88,7 +88,7 @@ def killer(mutant, place, every_suite, seeds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seeds', type=int, default=300)
+    parser.add_argument('--seeds', type=int, default=1000)
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
     mutants = list_mutants()
