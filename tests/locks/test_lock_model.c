@@ -1,5 +1,5 @@
 /* Visits every state of three owners and two resources that their operations reach, up to a depth, and compares the lock state
- * machine with the reference model after each: test_lock_model [DEPTH [STATES]].
+ * machine with the reference model after each: test_lock_model [DEPTH [STATES]]. Without a depth it ends when no new state is left.
  *
  * States are told apart by the model (the state machine's own differ by tokens). Each is kept as a snapshot and restored for
  * every operation tried in it. Asserted: K1, K7 and structure (lock_sm_check), K2 tokens rise, K6 and K8 (the model's order and its
@@ -348,7 +348,7 @@ static void expand(int from)
 
 int main(int argc, char **argv)
 {
-    int depth = argc > 1 ? atoi(argv[1]) : 5, most = argc > 2 ? atoi(argv[2]) : 1000000;
+    int depth = argc > 1 ? atoi(argv[1]) : 1000, most = argc > 2 ? atoi(argv[2]) : 1000000;
     table = calloc(TABLE, sizeof *table);
     syn_assert(table != NULL);
     struct world w;
