@@ -290,7 +290,7 @@ static bool node_holds(const struct node *n)
 /* A batch leaves: what to expect of the next one follows it up at once, and down slowly. */
 static void node_batch_left(struct node *n)
 {
-    uint32_t slower = n->batch_expected - n->batch_expected / 4;
+    uint32_t slower = n->batch_expected - (n->batch_expected + 3) / 4; /* to nothing: one client that is left must not wait for others */
     n->batch_expected = n->batch_entries > slower ? n->batch_entries : slower;
     n->batch_entries = 0;
 }
