@@ -1,10 +1,11 @@
-/* Prints the reference pages that come from tables in the source: settings, metrics, errors. Responsible for their text;
- * the tables are config_table.h, metrics_table.h and errors.h. The files in docs/ are what this program prints; a test
- * compares them, and `gen_docs --write DIR` rewrites them.
+/* Prints the reference pages that come from tables in the source: settings, metrics, errors, commands. Responsible for their
+ * text; the tables are config_table.h, metrics_table.h, errors.h and commands.c. The files in docs/ are what this program
+ * prints; a test compares them, and `gen_docs --write DIR` rewrites them.
  *
- * Usage: gen_docs settings|metrics|errors       prints one page
+ * Usage: gen_docs settings|metrics|errors|commands   prints one page
  *        gen_docs --check DIR                   exit code 1 when a page in DIR differs
  *        gen_docs --write DIR                   writes all pages into DIR */
+#include "nodes/doors/door.h"
 #include "utils/buf.h"
 #include "utils/config.h"
 #include "utils/errors.h"
@@ -132,10 +133,73 @@ static void print_errors(struct buf *out)
     }
 }
 
+/* Groups of commands in the order of the page. */
+static const struct command_group {
+    const char *name, *title, *text;
+} command_groups[] = {
+    {"lock", "Locks",
+     "A resource is any name of 1 to 1024 bytes. What each option means, what is replied and what is refused: "
+     "[locks.md](locks.md).\nOptions may come in any order.\n\n"
+     "| option | meaning |\n| --- | --- |\n"
+     "| `OWNER owner` | who holds it; the same owner may take it again. Without it (and without SESSION and CONNECTION) every "
+     "request is an owner of its own |\n"
+     "| `SESSION session` | the lock lives as long as that session |\n"
+     "| `CONNECTION` | the lock lives as long as this connection |\n"
+     "| `TTL milliseconds` | the lock ends that long after it was granted or last renewed; default LOCK_TTL, none with SESSION or "
+     "CONNECTION |\n"
+     "| `MAXHOLD milliseconds` | the lock ends that long after it was granted, whatever is renewed |\n"
+     "| `WAIT milliseconds` | how long to wait in the queue, or `FOREVER`; without it the answer comes at once |\n"
+     "| `META bytes` | kept with the lock and shown by LOCK.INFO |\n"
+     "| `IDEM id` | asking again with the same id, on any node, is answered as the first time and not done again |\n"},
+    {"session", "Sessions", "A session is kept alive by its client, and what was taken under it ends with it.\n"},
+    {"cluster", "Cluster", ""},
+    {"connection", "Connection", "As in Redis.\n"},
+    {"server", "Server", "As in Redis, as far as tools and drivers ask.\n"},
+};
+
+static void print_command(struct buf *out, const struct command *c)
+{
+    static const struct {
+        uint32_t bit;
+        const char *text;
+    } notes[] = {{CMD_WRITE, "writes"}, {CMD_READ, "reads"}, {CMD_BLOCKING, "may wait"}, {CMD_ADMIN, "for operators"},
+                 {CMD_FAST, "answered by the node itself"}, {CMD_NO_AUTH, "allowed before AUTH"}};
+    buf_printf(out, "\n### %s\n\n```\n%s%s%s\n```\n\n%s\n\nSince %s", c->name, c->name, c->syntax[0] ? " " : "", c->syntax,
+               c->summary, c->since);
+    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
+        if (c->flags & notes[i].bit) {
+            buf_printf(out, "; %s", notes[i].text);
+        }
+    }
+    buf_append_str(out, ".\n");
+}
+
+static void print_commands(struct buf *out)
+{
+    buf_append_str(out,
+                   "# Commands\n\n"
+                   "<!-- Made from src/nodes/doors/commands.c by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
+                   "These are the commands of RESP_PORT, for any Redis client, in RESP2 or (after `HELLO 3`) RESP3. Every node takes "
+                   "every\ncommand. The same table answers `COMMAND DOCS`, which is what redis-cli completes and explains commands "
+                   "from. Names and\noption words may be in any case. `<A | B>` is one of them, `[...]` may be left out. The first word "
+                   "of an error is one of\n[errors.md](errors.md). The same operations by HTTP are in `GET /openapi.json`.\n");
+    uint32_t printed = 0;
+    for (size_t g = 0; g < sizeof command_groups / sizeof command_groups[0]; g++) {
+        buf_printf(out, "\n## %s\n%s%s", command_groups[g].title, command_groups[g].text[0] ? "\n" : "", command_groups[g].text);
+        for (uint32_t i = 0; i < command_count(); i++) {
+            if (strcmp(command_at(i)->group, command_groups[g].name) == 0) {
+                print_command(out, command_at(i));
+                printed++;
+            }
+        }
+    }
+    syn_assert(printed == command_count());
+}
+
 static const struct page {
     const char *name;
     void (*print)(struct buf *out);
-} pages[] = {{"settings", print_settings}, {"metrics", print_metrics}, {"errors", print_errors}};
+} pages[] = {{"settings", print_settings}, {"metrics", print_metrics}, {"errors", print_errors}, {"commands", print_commands}};
 
 enum { PAGES = sizeof pages / sizeof *pages };
 
@@ -197,7 +261,7 @@ int main(int argc, char **argv)
         buf_fini(&text);
     }
     if (!known) {
-        fprintf(stderr, "usage: gen_docs settings|metrics|errors | --check DIR | --write DIR\n");
+        fprintf(stderr, "usage: gen_docs settings|metrics|errors|commands | --check DIR | --write DIR\n");
         return 2;
     }
     return ok ? 0 : 1;
