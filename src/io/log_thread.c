@@ -35,6 +35,7 @@ struct log_thread {
     uv_mutex_t mutex;
     uv_cond_t log_wake;
     uv_cond_t upkeep_wake;
+    uv_cond_t done_wake;       /* a batch is done, for who naps until then */
     struct buf waiting;        /* appended, not yet taken by the log thread */
     uint64_t waiting_seq;
     struct log_job *jobs;
@@ -62,6 +63,7 @@ static void post_failure(struct log_thread *t, enum store_status st, const char 
     }
     uv_cond_signal(&t->log_wake);
     uv_cond_signal(&t->upkeep_wake);
+    uv_cond_signal(&t->done_wake);
     uv_mutex_unlock(&t->mutex);
     uv_async_send(&t->async);
 }
@@ -148,6 +150,7 @@ static void log_main(void *arg)
         t->out.done = true;
         t->out.done_seq = seq;
         t->out.sync_us = (uv_hrtime() - from) / 1000;
+        uv_cond_signal(&t->done_wake);
         if (needs) {
             uv_cond_signal(&t->upkeep_wake);
         }
@@ -313,9 +316,20 @@ struct log_thread *log_thread_start(struct store *store, uv_loop_t *loop, const 
         return NULL;
     }
     t->async.data = t;
-    syn_assert(uv_mutex_init(&t->mutex) == 0 && uv_cond_init(&t->log_wake) == 0 && uv_cond_init(&t->upkeep_wake) == 0);
+    syn_assert(uv_mutex_init(&t->mutex) == 0 && uv_cond_init(&t->log_wake) == 0 && uv_cond_init(&t->upkeep_wake) == 0 &&
+               uv_cond_init(&t->done_wake) == 0);
     syn_assert(uv_thread_create(&t->log, log_main, t) == 0 && uv_thread_create(&t->upkeep, upkeep_main, t) == 0);
     return t;
+}
+
+void log_thread_wait(struct log_thread *t, uint64_t seq, uint32_t us)
+{
+    uint64_t end = uv_hrtime() + us * 1000ull, now = 0;
+    uv_mutex_lock(&t->mutex);
+    while (t->out.done_seq < seq && !t->dead && (now = uv_hrtime()) < end) {
+        uv_cond_timedwait(&t->done_wake, &t->mutex, end - now);
+    }
+    uv_mutex_unlock(&t->mutex);
 }
 
 void log_thread_append(struct log_thread *t, struct buf *take_records, uint64_t seq)
@@ -362,6 +376,7 @@ static void on_closed(uv_handle_t *h)
     void *arg = t->cb.arg;
     uv_cond_destroy(&t->log_wake);
     uv_cond_destroy(&t->upkeep_wake);
+    uv_cond_destroy(&t->done_wake);
     uv_mutex_destroy(&t->mutex);
     buf_fini(&t->waiting);
     free(t);

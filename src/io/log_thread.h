@@ -46,6 +46,8 @@ struct log_job {
 struct log_thread *log_thread_start(struct store *store, uv_loop_t *loop, const struct log_thread_callbacks *callbacks);
 /* Records of one loop turn; takes the bytes (records is empty afterwards). seq grows. Never blocks on the disk. */
 void log_thread_append(struct log_thread *t, struct buf *take_records, uint64_t seq);
+/* Blocks until what was appended up to seq is durable or refused, at most us microseconds. The callback comes by the loop as ever. */
+void log_thread_wait(struct log_thread *t, uint64_t seq, uint32_t us);
 struct log_job *log_job_new(enum log_job_kind kind, uint32_t group, uint64_t index);
 /* Jobs run in the order given, on the upkeep thread. */
 void log_thread_submit(struct log_thread *t, struct log_job *take_job);

@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+enum { NAP_US = 400 };
+
 uint64_t shell_now_ms(const struct shell *s)
 {
     return (uv_hrtime() - s->clock_base_ns) / 1000000 + 1;
@@ -124,9 +126,20 @@ static void shell_turn(struct shell *s)
     shell_arm(s);
 }
 
+/* While a log write is on its way the node would only keep what the sockets bring. Each wake-up for a few of them costs more than the
+ * few, so the loop sleeps until the write is done, but not long: a slow disk must not keep peers waiting (T1, T19). */
+static void shell_nap(struct shell *s)
+{
+    uint64_t seq = node_held_for(s->node);
+    if (seq != 0 && !s->stopping) {
+        log_thread_wait(s->log, seq, NAP_US);
+    }
+}
+
 static void on_prepare(uv_prepare_t *p)
 {
     shell_turn(p->data);
+    shell_nap(p->data);
 }
 
 static void on_check(uv_check_t *c)

@@ -153,6 +153,9 @@ void node_free(struct node *n);
 
 void node_step(struct node *n, struct event *ev, struct effects *fx);
 uint64_t node_deadline_ms(const struct node *n);
+/* The number of the EF_LOG for which everything is held back; 0: nothing is. Until EV_LOG_DONE the driver may leave its sockets alone:
+ * what comes meanwhile is taken in one go then. */
+uint64_t node_held_for(const struct node *n);
 void node_check(const struct node *n);
 
 /* Look-ins for drivers, checkers and tests; read only. */
