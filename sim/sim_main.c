@@ -48,19 +48,23 @@ static void on_abort(int signum)
 
 static void replay_text(const struct sim_options *o, const char *mutant, char *out, size_t size)
 {
-    snprintf(out, size, "replay: synaxis-sim --seed %llu --nodes %u --groups %u --clients %u --seconds %u%s%s%s --trace   (commit %s)\n",
+    snprintf(out, size, "replay: synaxis sim --seed %llu --nodes %u --groups %u --clients %u --seconds %u%s%s%s --trace   (commit %s)\n",
              (unsigned long long)o->seed, o->nodes, o->groups, o->clients, o->seconds, o->lite ? " --lite" : "",
              mutant ? " --mutant " : "", mutant ? mutant : "", SIM_COMMIT);
 }
 
+static void print_usage(FILE *f)
+{
+    fputs("usage: synaxis sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--nodes N] [--groups N]\n"
+          "                   [--clients N] [--seconds S] [--jobs N] [--off fault,...] [--on fault,...] [--only fault,...]\n"
+          "                   [--twice] [--canary sync-lie] [--mutant NAME] [--trace] [--verbose] [--quiet] [--summary json] [--list-faults]\n",
+          f);
+}
+
 static int usage(const char *why)
 {
-    fprintf(stderr,
-            "synaxis-sim: %s\n"
-            "usage: synaxis-sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--nodes N] [--groups N]\n"
-            "                   [--clients N] [--seconds S] [--jobs N] [--off fault,...] [--on fault,...] [--only fault,...]\n"
-            "                   [--twice] [--canary sync-lie] [--mutant NAME] [--trace] [--verbose] [--summary json] [--list-faults]\n",
-            why);
+    fprintf(stderr, "synaxis sim: %s\n", why);
+    print_usage(stderr);
     return 2;
 }
 
@@ -249,7 +253,7 @@ static void run_file(const struct command *c, struct totals *t)
     FILE *f = fopen(c->replay, "r");
     char line[512];
     if (f == NULL) {
-        fprintf(stderr, "synaxis-sim: cannot read %s\n", c->replay);
+        fprintf(stderr, "synaxis sim: cannot read %s\n", c->replay);
         t->failed++;
         return;
     }
@@ -266,7 +270,7 @@ static void run_file(const struct command *c, struct totals *t)
         }
         struct command one = *c;
         if (parse(&one, argc, argv) != NULL) {
-            fprintf(stderr, "synaxis-sim: %s: bad options at seed %s\n", c->replay, seed);
+            fprintf(stderr, "synaxis sim: %s: bad options at seed %s\n", c->replay, seed);
             t->failed++;
             continue;
         }
@@ -293,7 +297,7 @@ static bool run_jobs(const struct command *c, struct totals *sum)
     fflush(NULL);
     for (uint32_t i = 0; i < c->jobs; i++) {
         if (pipe(fds[i]) != 0 || (pids[i] = fork()) < 0) {
-            perror("synaxis-sim");
+            perror("synaxis sim");
             return false;
         }
         if (pids[i] == 0) {
@@ -396,6 +400,10 @@ int sim_main(int argc, char **argv)
 {
     struct command c = {.from = 1, .to = 100, .jobs = 1};
     struct totals t = {0};
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        print_usage(stdout);
+        return 0;
+    }
     const char *why = parse(&c, argc, argv);
     if (why != NULL) {
         return usage(why);

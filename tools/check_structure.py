@@ -32,7 +32,7 @@ ARROWS = {
     'io': {'io', 'nodes', 'consensus', 'storage', 'communication', 'utils'},
     'client': {'client', 'communication', 'utils'},
     'cli': {'cli', 'client', 'communication', 'utils'},
-    'main': {'main', 'cli', 'client', 'io', 'nodes', 'consensus', 'storage', 'communication', 'utils'},
+    'main': {'main', 'cli', 'sim', 'client', 'io', 'nodes', 'consensus', 'storage', 'communication', 'utils'},
     'sim': {'sim', 'nodes', 'consensus', 'storage', 'communication', 'utils'},
 }
 OPEN_HEADERS = {'consensus/consensus.h': {'communication', 'storage'}}

@@ -18,7 +18,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SEEDS, SEEDS_ASAN, SEEDS_LONG = 200, 30, 5000
+SEEDS, SEEDS_ASAN, SEEDS_LONG = 1500, 60, 50000
 PIPED = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'errors': 'replace'}
 
 
@@ -122,19 +122,33 @@ def meson_tests(folder, options, tally):
             tally.add(*cases_of(test), test['name'])
 
 
-def simulator(folder, options, tally):
-    found = [p for p in glob.glob(os.path.join(ROOT, folder, '**', 'synaxis-sim'), recursive=True) if os.access(p, os.X_OK)]
-    if not found:
-        return
-    seeds = SEEDS_LONG if options.long else SEEDS if options.variant == 'release' else SEEDS_ASAN
-    say(f'simulator, {seeds} seeds')
-    code, output = stream([found[0], '--seeds', f'1..{seeds}', '--jobs', '2'])
+def simulate(binary, words, wanted, name, tally):
+    """Runs seeds, and counts each as one test; `wanted` is how many should run."""
+    code, output = stream([binary, *words])
     summary = re.search(r'^(\d+) seeds, (\d+) failed', output, re.M)
     ran, failed = (int(summary[1]), int(summary[2])) if summary else (0, 0)
     bad = re.findall(r'--seed (\d+)', output)
     said = [f"seeds {', '.join(dict.fromkeys(bad))}"] if bad else []
-    said += [f'{seeds - ran} seeds were not run'] if ran < seeds else []
-    tally.add(ran - failed, max(failed + int(ran < seeds), int(code != 0)), ': '.join(['simulator', ', '.join(said) or f'exit code {code}']))
+    said += [f'{wanted - ran} seeds were not run'] if ran < wanted else []
+    tally.add(ran - failed, max(failed + int(ran < wanted), int(code != 0)), ': '.join([name, ', '.join(said) or f'exit code {code}']))
+
+
+def simulator(folder, options, tally):
+    """Seeds that once failed, a range of seeds, and the canary: a disk that lies about its syncs must be noticed."""
+    found = [p for p in glob.glob(os.path.join(ROOT, folder, '**', 'synaxis-sim'), recursive=True) if os.access(p, os.X_OK)]
+    if not found:
+        return
+    say('simulator, seeds that once failed')
+    regression = os.path.join(ROOT, 'tests/sim/seeds/regression.txt')
+    with open(regression, encoding='utf-8') as lines:
+        known = sum(1 for line in lines if line.strip() and not line.startswith('#'))
+    simulate(found[0], ['--replay', regression], known, 'simulator, seeds that once failed', tally)
+    seeds = SEEDS_LONG if options.long else SEEDS if options.variant == 'release' else SEEDS_ASAN
+    say(f'simulator, {seeds} seeds')
+    simulate(found[0], ['--seeds', f'1..{seeds}', '--jobs', '2'], seeds, 'simulator', tally)
+    code, _ = run([found[0], '--canary', 'sync-lie', '--seeds', '1..200', '--quiet'], keep=True)
+    print('simulator: the canary was ' + ('caught' if code == 1 else 'NOT caught'))
+    tally.add(int(code == 1), int(code != 1), 'simulator, canary')
 
 
 def process_tests(folder, options, tally):

@@ -1,6 +1,6 @@
 /* The command table and the way from argv to a command; help, version and the shell's completion are printed from the table.
  *
- * Not here: `server` (src/main.c), options (cli_args.c), commands. Data goes to stdout, talk to stderr; colour only on a terminal
+ * Not here: `server` and `sim` (src/main.c), options (cli_args.c), commands. Data goes to stdout, talk to stderr; colour only on a terminal
  * and without NO_COLOR. */
 #include "cli/cli.h"
 
@@ -242,13 +242,6 @@ int cli_main(int argc, char **argv)
     struct cli c = {.out = stdout, .err = stderr};
     c.color = isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0');
     cli_options_init(&c.opt);
-    if (argc > 1 && strcmp(argv[1], "sim") == 0) {
-        if (sim_main == NULL) {
-            fputs("synaxis: sim: this build has no simulator; build the tree with meson, or run build/sim/synaxis-sim\n", stderr);
-            return CLI_FAILED;
-        }
-        return sim_main(argc - 1, argv + 1);
-    }
     int code = cli_dispatch(&c, argc - 1, argv + 1);
     return fflush(stdout) != 0 && code == CLI_OK ? CLI_FAILED : code;
 }

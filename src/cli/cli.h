@@ -19,7 +19,4 @@ enum cli_exit {
 /* Runs one command; argv[0] is the program's name. Returns its exit code; writes to stdout and stderr. */
 int cli_main(int argc, char **argv);
 
-/* `synaxis sim` calls this where the program was linked with the simulator, and says so where it was not. */
-int sim_main(int argc, char **argv) __attribute__((weak));
-
 #endif
