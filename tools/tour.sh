@@ -102,7 +102,7 @@ tour_kill() {
 tour_http() {
     heading "9. The same locks by HTTP and JSON."
     show curl -s -X POST "http://127.0.0.1:$(http_of 2)/lock/acquire" -H 'Content-Type: application/json' \
-        -d '{"resource_id":"report","lock_type":"exclusive","client_id":"web","ttl":30000}'
+        -d '{"resource_id":"report","lock_type":"exclusive","client_id":"web","ttl_ms":30000}'
     expect fencing_token
     show curl -s "http://127.0.0.1:$(http_of 3)/lock/report"
 }

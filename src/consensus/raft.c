@@ -386,7 +386,7 @@ static const char *why_no_leader(const struct consensus *c)
         return "this replica does not know the members of its group yet";
     }
     if (!c->may_vote) {
-        return "this replica lost its disk and must be caught up before it may vote";
+        return "this replica remembers nothing: it waits for all others of a new group, or to be caught up by its leader";
     }
     switch (c->role) {
     case ROLE_PRE_CANDIDATE: return "asking for a majority that would vote for this replica; too few have answered";

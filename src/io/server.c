@@ -66,7 +66,7 @@ static uint64_t cluster_key(const struct config *c)
 {
     uint64_t sum = hash_u64(config_number(c, SETTING_GROUPS));
     sum = hash_u64(sum ^ config_number(c, SETTING_VIRTUAL_NODES));
-        return hash_bytes(sum, slice_str(config_text(c, SETTING_CONSENSUS_TYPE)));
+    return hash_bytes(sum, slice_str(config_text(c, SETTING_CONSENSUS_TYPE)));
 }
 
 static uint64_t random_u64(void)

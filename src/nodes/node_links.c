@@ -11,6 +11,7 @@
 
 #include "communication/peer_auth.h"
 #include "utils/hash.h"
+#include "utils/limits.h"
 #include "utils/mutant.h"
 
 #include <stdio.h>
@@ -255,6 +256,10 @@ static void on_consensus(struct node *n, struct node_peer *p, const struct conse
         group_host(n, g, &r);
         rejoin_forgotten(n, g);
         node_log(n, LOG_INFO, "group %u: hosting a replica", g->id);
+    }
+    if (g->term > 0 && m->term > g->term + LIMIT_TERM_JUMP) { /* it would leave no room for elections (I38) */
+        metrics_refused(&n->metrics, REFUSED_PEER);
+        return;
     }
     consensus_step(g->consensus, m, n->now_ms);
     group_touch(n, g);

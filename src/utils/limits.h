@@ -21,7 +21,6 @@ enum {
     LIMIT_RESP_STALL_MS = 60 * 1000,               /* a command begun, and not a byte more: its sender is gone; its buffer is freed */
     LIMIT_PIPELINE = 1024,                         /* per connection and turn: no client starves another of the loop */
     LIMIT_OUTPUT_BYTES = 4 * 1024 * 1024,          /* unsent replies; beyond it reading stops, then the connection closes */
-    LIMIT_OUTPUT_CLOSE_MS = 10 * 1000,             /* a client that takes nothing for so long while over it is closed */
 
     /* HTTP/1.1. */
     LIMIT_HTTP_LINE_BYTES = 8 * 1024,              /* request line: RFC 9112 section 3 asks for at least 8000 */
@@ -40,7 +39,6 @@ enum {
     LIMIT_FRAME_BYTES = 4 * 1024 * 1024,           /* one turn's messages to a peer; refused before memory is taken */
     LIMIT_FRAME_DEPTH = 8,                         /* msgpack nesting; our messages need 4 */
     LIMIT_FRAME_ELEMENTS = 1024 * 1024,            /* msgpack elements in one frame, counts believed only within it */
-    LIMIT_PEER_HELLO_MS = 5000,                    /* an accepted peer connection without its HELLO closes */
     LIMIT_TERM_JUMP = 1 << 20,                     /* a term further ahead than this is refused: it would wedge elections */
 
     /* Locks and sessions. */

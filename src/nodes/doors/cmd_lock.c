@@ -218,7 +218,7 @@ static bool held_options(struct call *c, uint32_t from, struct lock_op *op)
             }
         } else if (slice_ieq(word, "REASON") && op->kind == LOCK_OP_FORCE) {
             op->reason = v;
-            if (!arg_name(c, v, "REASON", LIMIT_META_BYTES)) {
+            if (!arg_name(c, v, "REASON", LIMIT_REASON_BYTES)) {
                 return false;
             }
         } else {
@@ -287,7 +287,7 @@ void handle_session_create(struct call *c)
             ok = arg_u64(c, v, "TTL", 100, LIMIT_TTL_MS, &op.ttl_ms);
         } else if (ok && slice_ieq(word, "NAME")) {
             op.owner = v;
-            ok = arg_name(c, v, "NAME", LIMIT_OWNER_BYTES);
+            ok = arg_name(c, v, "NAME", LIMIT_SESSION_NAME_BYTES);
         } else if (ok && slice_ieq(word, "IDEM")) {
             op.idem = v;
             ok = arg_name(c, v, "IDEM", LIMIT_IDEM_BYTES);

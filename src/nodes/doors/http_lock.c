@@ -419,7 +419,7 @@ void http_session_create(struct http_call *h)
     slice_t name = SLICE_NONE;
     uint64_t ttl_ms = 0;
     if (http_body(h, &in, fields)) {
-        if (json_duration(&in, "ttl", 100, LIMIT_TTL_MS, &ttl_ms) && json_text(&in, "name", false, LIMIT_OWNER_BYTES, &name)) {
+        if (json_duration(&in, "ttl", 100, LIMIT_TTL_MS, &ttl_ms) && json_text(&in, "name", false, LIMIT_SESSION_NAME_BYTES, &name)) {
             struct args a = {.v = {SLICE_LIT("SESSION.CREATE")}, .n = 1};
             arg_number(&a, "TTL", ttl_ms);
             arg_option(&a, "NAME", name);
