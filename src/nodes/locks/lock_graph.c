@@ -52,13 +52,14 @@ static bool visit_waiter(struct search *s, struct waiter *w)
         }
         list_each(it, &r->holders) {
             struct holder *h = CONTAINER_OF(it, struct holder, in_resource);
-            if (holder_blocks(h, w) && edge(s, &w->node, &h->owner->node, r, false)) {
+            struct owner_waits *blocker = h->owner->waits; /* one that waits for nothing leads nowhere */
+            if (blocker != NULL && holder_blocks(h, w) && edge(s, &w->node, &blocker->node, r, false)) {
                 return true;
             }
         }
         if (p->in_resource.prev != &r->places && !list_empty(&p->in_resource)) {
             struct waiter *ahead = CONTAINER_OF(p->in_resource.prev, struct place, in_resource)->waiter;
-            bool told = ahead->owner->node.mark == s->number; /* its owner leads to it, and says what is held */
+            bool told = ahead->owner->waits->node.mark == s->number; /* its owner leads to it, and says what is held */
             if (!told && edge(s, &w->node, &ahead->node, r, true)) {
                 return true;
             }
@@ -67,9 +68,9 @@ static bool visit_waiter(struct search *s, struct waiter *w)
     return false;
 }
 
-static bool visit_owner(struct search *s, struct owner *o)
+static bool visit_owner(struct search *s, struct owner_waits *o)
 {
-    list_each(it, &o->waits) {
+    list_each(it, &o->list) {
         if (edge(s, &o->node, &CONTAINER_OF(it, struct waiter, in_owner)->node, NULL, false)) {
             return true;
         }
@@ -79,12 +80,12 @@ static bool visit_owner(struct search *s, struct owner *o)
 
 static bool visit(struct search *s, struct graph_node *n)
 {
-    return n->is_owner ? visit_owner(s, CONTAINER_OF(n, struct owner, node)) : visit_waiter(s, CONTAINER_OF(n, struct waiter, node));
+    return n->is_owner ? visit_owner(s, CONTAINER_OF(n, struct owner_waits, node)) : visit_waiter(s, CONTAINER_OF(n, struct waiter, node));
 }
 
 static const struct owner *owner_of(const struct graph_node *n)
 {
-    return n->is_owner ? CONTAINER_OF(n, struct owner, node) : CONTAINER_OF(n, struct waiter, node)->owner;
+    return n->is_owner ? CONTAINER_OF(n, struct owner_waits, node)->owner : CONTAINER_OF(n, struct waiter, node)->owner;
 }
 
 static void put_edge(struct buf *out, const struct owner *from, const struct resource *via, bool behind, const struct owner *to)

@@ -31,15 +31,21 @@ struct graph_node {
     bool behind;             /* `from` stands behind it, rather than waiting for what it holds */
 };
 
+/* What an owner needs only while it waits: most never do. */
+struct owner_waits {
+    struct owner *owner;
+    struct list list;      /* waiter.in_owner, in the order of serials */
+    struct owner *next_recheck;
+    struct graph_node node;
+    uint32_t n;
+    bool recheck;          /* in sm.rechecks */
+};
+
 struct owner {
     struct map_node by_name;
     struct list holds;     /* holder.in_owner */
-    struct list waits;     /* waiter.in_owner, in the order of serials */
-    struct owner *next_recheck;
-    struct graph_node node;
+    struct owner_waits *waits; /* NULL: it waits for nothing */
     uint32_t n_holds;
-    uint32_t n_waits;
-    bool recheck;          /* in sm.rechecks */
     uint16_t name_len;
     uint8_t name[];
 };
@@ -270,6 +276,8 @@ void waiter_list(struct lock_sm *sm, struct waiter *w); /* into every list and m
 struct owner *owner_find(struct lock_sm *sm, slice_t name);
 struct owner *owner_get(struct lock_sm *sm, slice_t name);
 void owner_rest(struct lock_sm *sm, struct owner *o);               /* freed when it neither holds nor waits */
+struct owner_waits *owner_waits_get(struct owner *o);               /* made when missing */
+void owner_waits_rest(struct owner *o);                             /* freed when it waits for nothing and nobody looks at it */
 /* lock_graph.c */
 /* The cycle that w is on, as text into out; false: none. */
 bool graph_cycle(struct lock_sm *sm, struct waiter *w, bool newest, struct buf *out);

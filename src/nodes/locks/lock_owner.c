@@ -25,17 +25,35 @@ struct owner *owner_get(struct lock_sm *sm, slice_t name)
     }
     struct owner *o = malloc(sizeof *o + name.len);
     syn_assert(o != NULL);
-    *o = (struct owner){.name_len = (uint16_t)name.len, .node.is_owner = true};
+    *o = (struct owner){.name_len = (uint16_t)name.len};
     memcpy(o->name, name.ptr, name.len);
     list_init(&o->holds);
-    list_init(&o->waits);
     map_insert(&sm->owners, &o->by_name, hash);
     return o;
 }
 
+struct owner_waits *owner_waits_get(struct owner *o)
+{
+    if (o->waits == NULL) {
+        o->waits = malloc(sizeof *o->waits);
+        syn_assert(o->waits != NULL);
+        *o->waits = (struct owner_waits){.owner = o, .node.is_owner = true};
+        list_init(&o->waits->list);
+    }
+    return o->waits;
+}
+
+void owner_waits_rest(struct owner *o)
+{
+    if (o->waits != NULL && o->waits->n == 0 && !o->waits->recheck) {
+        free(o->waits);
+        o->waits = NULL;
+    }
+}
+
 void owner_rest(struct lock_sm *sm, struct owner *o)
 {
-    if (o->n_holds == 0 && o->n_waits == 0 && !o->recheck) {
+    if (o->n_holds == 0 && o->waits == NULL) {
         map_remove(&sm->owners, &o->by_name);
         free(o);
     }

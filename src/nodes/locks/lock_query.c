@@ -380,8 +380,8 @@ static void edges_of(const struct waiter *w, void (*fn)(void *arg, const struct 
 void lock_sm_waits_of(const struct lock_sm *sm, slice_t owner, void (*fn)(void *arg, const struct lock_wait_edge *e), void *arg)
 {
     const struct owner *o = owner_find((struct lock_sm *)sm, owner);
-    if (o != NULL) {
-        list_each(it, (struct list *)&o->waits) {
+    if (o != NULL && o->waits != NULL) {
+        list_each(it, &o->waits->list) {
             edges_of(CONTAINER_OF(it, struct waiter, in_owner), fn, arg);
         }
     }

@@ -89,8 +89,10 @@ void lock_sm_free(struct lock_sm *sm)
     free_resources(&sm->resources_all);
     free_resources(&sm->retained);
     while ((m = map_first(&sm->owners)) != NULL) {
+        struct owner *o = CONTAINER_OF(m, struct owner, by_name);
         map_remove(&sm->owners, m);
-        free(CONTAINER_OF(m, struct owner, by_name));
+        free(o->waits);
+        free(o);
     }
     while ((m = map_first(&sm->sessions)) != NULL) {
         struct session *s = CONTAINER_OF(m, struct session, by_id);
@@ -361,7 +363,7 @@ static void check_waiters(const struct lock_sm *sm)
     uint64_t before = 0;
     list_each(it, (struct list *)&sm->waiters_all) {
         struct waiter *w = CONTAINER_OF(it, struct waiter, all);
-        syn_assert(w->serial > before && w->owner->n_waits > 0);
+        syn_assert(w->serial > before && w->owner->waits->n > 0);
         syn_assert(w->session == NULL || !w->session->ended);
         syn_assert(w->converts == NULL || (w->converts->owner == w->owner && w->n == 1));
         syn_assert(!waiter_grantable(w));

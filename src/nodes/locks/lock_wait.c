@@ -35,8 +35,9 @@ void waiter_list(struct lock_sm *sm, struct waiter *w)
     }
     list_push_back(&sm->waiters_all, &w->all);
     list_push_back(&origin_get(sm, w->req.origin)->waiters, &w->in_origin);
-    list_push_back(&w->owner->waits, &w->in_owner);
-    w->owner->n_waits++;
+    struct owner_waits *ow = owner_waits_get(w->owner);
+    list_push_back(&ow->list, &w->in_owner);
+    ow->n++;
     list_init(&w->in_session);
     if (w->session != NULL) {
         list_push_back(&w->session->waiters, &w->in_session);
@@ -53,7 +54,8 @@ static void waiter_unlist(struct lock_sm *sm, struct waiter *w)
     list_remove(&w->in_origin);
     list_remove(&w->in_owner);
     list_remove(&w->in_session);
-    w->owner->n_waits--;
+    w->owner->waits->n--;
+    owner_waits_rest(w->owner);
 }
 
 static bool idem_eq(const struct map_node *n, const void *key)
@@ -204,7 +206,12 @@ static void place_in_turn(struct resource *r, struct place *p)
 /* A lock is freed while its owner waits to upgrade it: nothing is left to upgrade. An ACQUIREALL loses its place ahead. */
 void waiters_of_holder_gone(struct lock_sm *sm, struct holder *h)
 {
-    list_each_safe(it, &h->owner->waits) {
+    struct owner_waits *ow = h->owner->waits;
+    if (ow == NULL) {
+        return;
+    }
+    ow->n++; /* it stays while we look */
+    list_each_safe(it, &ow->list) {
         struct waiter *w = CONTAINER_OF(it, struct waiter, in_owner);
         if (w->converts == h) {
             waiter_refuse(sm, w, "STALE", "the lock was freed while its upgrade waited: acquire it anew");
@@ -219,6 +226,8 @@ void waiters_of_holder_gone(struct lock_sm *sm, struct holder *h)
             }
         }
     }
+    ow->n--;
+    owner_waits_rest(h->owner);
 }
 
 void regrant_mark(struct lock_sm *sm, struct resource *r)
@@ -232,9 +241,9 @@ void regrant_mark(struct lock_sm *sm, struct resource *r)
 
 void recheck_mark(struct lock_sm *sm, struct owner *o)
 {
-    if (!o->recheck && o->n_waits > 0) {
-        o->recheck = true;
-        o->next_recheck = sm->rechecks;
+    if (o->waits != NULL && !o->waits->recheck) {
+        o->waits->recheck = true;
+        o->waits->next_recheck = sm->rechecks;
         sm->rechecks = o;
     }
 }
@@ -288,7 +297,7 @@ static void regrant(struct lock_sm *sm, struct resource *r)
 /* The first of its requests that may go on or must not wait any longer; false: none. */
 static bool recheck_one(struct lock_sm *sm, struct owner *o)
 {
-    list_each(it, &o->waits) {
+    list_each(it, &o->waits->list) {
         struct waiter *w = CONTAINER_OF(it, struct waiter, in_owner);
         if (waiter_grantable(w)) {
             waiter_grant(sm, w);
@@ -305,7 +314,8 @@ static void recheck(struct lock_sm *sm, struct owner *o)
 {
     while (recheck_one(sm, o)) {
     }
-    o->recheck = false;
+    o->waits->recheck = false;
+    owner_waits_rest(o);
     owner_rest(sm, o);
 }
 
@@ -323,8 +333,8 @@ void regrant_all(struct lock_sm *sm)
             resource_rest(sm, r);
         } else {
             struct owner *o = sm->rechecks;
-            sm->rechecks = o->next_recheck;
-            o->next_recheck = NULL;
+            sm->rechecks = o->waits->next_recheck;
+            o->waits->next_recheck = NULL;
             recheck(sm, o);
         }
     }
