@@ -65,7 +65,11 @@ trial_synaxis() {
         load "$bin" bench lock --json -q --nodes "$sx_nodes" -c 16 --resources 1000 -s 3 --warmup 0 --kill-from-stdin
         sleep 1
         read -r leader term <<<"$(sx_leader)"
-        [ -n "$leader" ] || die "nobody leads"
+        if [ -z "${sx_pid[${leader:-0}]:-}" ]; then # between two leaders at this moment
+            exec 9>&-
+            wait "$load_pid"
+            continue
+        fi
         strike "${sx_pid[leader]}"
         quit KILL "${sx_pid[leader]}"
         read -r _ now <<<"$(sx_leader)"

@@ -20,7 +20,7 @@ done
 bench_need_synaxis
 bench_begin
 from=${EPOCHREALTIME/[.,]/}
-taskset -c 0 "$bin" sim --seeds "$seeds" --nodes 3 --seconds 30 >"$work/sim.log" 2>&1 || die "the simulator failed: $(tail -3 "$work/sim.log")"
+taskset -c 0 "$bin" sim --seeds "1..$seeds" --nodes 3 --seconds 30 --quiet >"$work/sim.log" 2>&1 || die "the simulator failed: $(tail -3 "$work/sim.log")"
 to=${EPOCHREALTIME/[.,]/}
 python3 -c '
 import sys
