@@ -20,6 +20,58 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = 'build-mutants'
 TIMEOUT_S = 300
 
+# What each one breaks. S1-S66 are scenarios in which other systems failed; I, K, N, R and W are rows and invariants of docs/.
+WHAT = {
+    'S1': 'a read counts acknowledgements of an earlier round',
+    'S2': 'a fresh leader answers reads before its no-op is committed',
+    'S3': 'a leader counts itself before its own write is durable',
+    'S5': 'learners are counted for votes and commit',
+    'S7': 'no PreVote and no stickiness',
+    'S8': 'granting a pre-vote counts as hearing from a leader',
+    'S9': 'a transfer that timed out is never given up',
+    'S10': 'members are changed before the term has committed, or twice at once',
+    'S11': 'cutting a configuration entry leaves it in force',
+    'S13': 'entries of older terms are committed by counting',
+    'S14': 'a follower commits past what the message verified',
+    'S15': 'a snapshot is acknowledged before it is durable',
+    'S17': 'an old write speaks for entries that replaced its own',
+    'S19': 'a voter refuses the candidate it voted for when asked again',
+    'S21': 'applying depends on something that differs between replicas',
+    'S23': 'damage in the middle of the log is cut like a torn tail',
+    'S25': 'the rest behind a torn tail is not zeroed',
+    'S26': 'a rename is not followed by a sync of the directory',
+    'S28': 'a failed sync is tried again, and believed',
+    'S29': 'nothing is synced at all',
+    'S30': 'blocks of another node, segment or life are accepted',
+    'S31': 'a segment may follow one that is missing',
+    'S43': 'requests of a session that ended keep waiting',
+    'S45': 'the token of a granted lock does not rise',
+    'S46': 'readers overtake a waiting writer',
+    'S47': 'a request that is asked again is carried out again',
+    'S48': 'an upgrade does not look for the deadlock it closes',
+    'S48-phantom': 'a cancelled request leaves its edges in the graph',
+    'S49a': 'an ended session is kept alive',
+    'R6a': 'an append is acknowledged before it is durable',
+    'R6b': 'a vote is answered before it is durable',
+    'R7': 'the vote is not written',
+    'R8': 'the commit index falls',
+    'K4': 'a lock is granted to a session that has ended',
+    'K5': 'a lock ends although it was renewed meanwhile',
+    'K6': 'who comes first is not who is served first',
+    'K7': 'a freed lock is not granted to who waits for it',
+    'K9': 'a stale lock_id releases another holder',
+    'K10': 'the answer of a repeated request is forgotten',
+    'K11': 'a cancelled request may still be granted',
+    'N2': 'a copy of a forwarded request or answer is believed',
+    'W5': 'what a failed sync left in the page cache is built upon',
+    'W7': 'the log is cut before the snapshot that covers it is durable',
+    'W9': 'a run of entries does not replace what lay behind it',
+    'I1': 'a count of arguments is believed, whatever it is',
+    'I31': 'JSON may nest as deep as it likes',
+    'I31_BODY': 'a body of any length is taken',
+    'FRAME_CRC': 'the checksum of a frame is not looked at',
+}
+
 
 def list_mutants():
     """name -> room (src/<room>/...) of its first place, in order of appearance."""
@@ -75,6 +127,12 @@ def failing_seed(mutant, seeds):
     return f'simulator, seed {match[1]}' if match else 'simulator'
 
 
+def canary(seeds):
+    found = [p for p in glob.glob(os.path.join(ROOT, BUILD, '**', 'synaxis-sim'), recursive=True) if os.access(p, os.X_OK)]
+    done = subprocess.run([found[0], '--canary', 'sync-lie', '--seeds', f'1..{seeds}', '--quiet'], cwd=ROOT, capture_output=True, check=False)
+    return done.returncode == 1
+
+
 def killer(mutant, place, every_suite, seeds):
     room = place.split('/')[1] if place.startswith('src/') else 'sim'
     part = place.split('/')[2] if place.count('/') > 2 else room
@@ -92,6 +150,9 @@ def main():
     parser.add_argument('names', nargs='*')
     options = parser.parse_args()
     mutants = list_mutants()
+    unnamed = set(mutants) - set(WHAT)
+    if unnamed:
+        parser.error('no word in WHAT for ' + ', '.join(sorted(unnamed)))
     unknown = set(options.names) - set(mutants)
     if unknown:
         parser.error('no such mutant: ' + ', '.join(sorted(unknown)))
@@ -107,9 +168,14 @@ def main():
         by = killer(name, mutants[name], every_suite, options.seeds)
         survived += [] if by else [name]
         verdict = f'killed by {by}' if by else 'SURVIVED'
-        print(f'{name:12} {mutants[name]:36} {verdict} ({time.monotonic() - begun:.0f} s)', flush=True)
+        print(f'{name:12} {WHAT.get(name, mutants[name]):72} {verdict} ({time.monotonic() - begun:.0f} s)', flush=True)
     total = len(options.names or mutants)
-    print(f'mutants: {total - len(survived)} of {total} were caught')
+    if not options.names:
+        caught = canary(options.seeds)
+        total += 1
+        survived += [] if caught else ['canary']
+        print(f"{'canary':12} {'the disk says that it has synced, and has not':72} {'killed by simulator' if caught else 'SURVIVED'}")
+    print(f'mutants: {total - len(survived)} killed, {len(survived)} survived')
     return 1 if survived else 0
 
 

@@ -171,7 +171,7 @@ def process_tests(folder, options, tally):
 def mutants(tally):
     say('mutants')
     code, output = stream(['tools/mutants.sh'])
-    killed, lived = len(re.findall(r'\bkilled\b', output)), len(re.findall(r'\bSURVIVED\b', output))
+    killed, lived = len(re.findall(r'\bkilled by\b', output)), len(re.findall(r'\bSURVIVED\b', output))
     tally.add(killed, max(lived, int(code != 0)), 'mutants')
 
 
