@@ -13,6 +13,8 @@
 
 enum { MANY = 1 << 20 };
 
+#define TOPIC_SETTINGS "replicas max-deliver visibility retention max-age backoff backoff-max dlq"
+
 const struct cli_command CLI_COMMANDS[] = {
     {"status", cmd_status, "", 0, 0, false, "watch interval", "Shows who leads each group, how far everybody is, and whether all is well.",
      "synaxis status\nsynaxis status --watch\nsynaxis status --json | jq .verdict"},
@@ -35,6 +37,34 @@ const struct cli_command CLI_COMMANDS[] = {
     {"session keepalive", cmd_session_keepalive, "SESSION", 1, 1, false, "", "Renews a session.", "synaxis session keepalive 42"},
     {"session end", cmd_session_end, "SESSION", 1, 1, false, "", "Ends a session and frees all it holds.", "synaxis session end 42"},
     {"session list", cmd_session_list, "", 0, 0, false, "", "Lists the sessions.", "synaxis session list"},
+    {"queue create", cmd_queue_create, "TOPIC", 1, 1, false, "partitions ordered " TOPIC_SETTINGS, "Makes a topic; again with the same settings is no error.",
+     "synaxis queue create orders --partitions 6 --max-deliver 5 --visibility 30s\nsynaxis queue create audit --retention 1073741824"},
+    {"queue alter", cmd_queue_alter, "TOPIC", 1, 1, false, TOPIC_SETTINGS, "Changes the settings that are given, and no others.",
+     "synaxis queue alter orders --visibility 1m"},
+    {"queue delete", cmd_queue_delete, "TOPIC", 1, 1, false, "", "Deletes a topic and all its messages.", "synaxis queue delete orders"},
+    {"queue list", cmd_queue_list, "", 0, 0, false, "", "Lists the topics.", "synaxis queue list"},
+    {"queue publish", cmd_queue_publish, "TOPIC [PAYLOAD]", 1, 2, false, "key key-sep id id-prefix delay header file quiet",
+     "Publishes one message, or each line of standard input or a file. A lost answer is asked for again under the message's id: nothing is published twice.",
+     "synaxis queue publish orders 'one message' --key alice\nsynaxis queue publish orders --key-sep , <orders.csv\n"
+     "synaxis queue publish orders -f orders.txt --id-prefix import7-   # safe to run again"},
+    {"queue consume", cmd_queue_consume, "TOPIC", 1, 1, false, "group consumer count block visibility no-ack quiet",
+     "Writes a consumer group's messages to standard output, a line each; acknowledges a line after it was written.",
+     "synaxis queue consume orders --group billing | ./bill\nsynaxis queue consume orders --group billing --block 0 --json   # what is there now"},
+    {"queue tail", cmd_queue_tail, "TOPIC", 1, 1, false, "follow count interval",
+     "Shows the last messages of each partition without consuming them. With --follow it asks for new ones every --interval, since a waiting\n"
+     "consumer group would keep messages, or let them go.",
+     "synaxis queue tail orders\nsynaxis queue tail orders -f --count 1 --json"},
+    {"queue groups", cmd_queue_groups, "TOPIC", 1, 1, false, "", "Lists the consumer groups of a topic.", "synaxis queue groups orders"},
+    {"queue lag", cmd_queue_lag, "TOPIC", 1, 1, false, "group", "Shows how far a consumer group is behind.", "synaxis queue lag orders --group billing"},
+    {"queue info", cmd_queue_info, "TOPIC", 1, 1, false, "", "Shows a topic's settings and partitions.", "synaxis queue info orders"},
+    {"queue peek", cmd_queue_peek, "TOPIC PARTITION OFFSET", 3, 3, false, "count", "Shows messages where they lie.",
+     "synaxis queue peek orders 0 4711 --count 3"},
+    {"queue seek", cmd_queue_seek, "TOPIC OFFSET|TIME|BEGIN|END", 2, 2, false, "group", "Moves a consumer group to another place.",
+     "synaxis queue seek orders BEGIN --group billing"},
+    {"queue dlq", cmd_queue_dlq, "TOPIC", 1, 1, false, "group count", "Lists a consumer group's dead messages, with the reason.",
+     "synaxis queue dlq orders --group billing"},
+    {"queue redrive", cmd_queue_redrive, "TOPIC", 1, 1, false, "group count", "Lets dead messages be delivered again; prints how many.",
+     "synaxis queue redrive orders --group billing --count 100"},
     {"bench lock", cmd_bench_lock, "", 0, 0, false,
      "target connections seconds warmup resources pipeline rate server-pids gaps kill-from-stdin hold ttl quiet",
      "Measures acquire and release pairs, as fast as they go or at a given rate.",
@@ -52,6 +82,7 @@ static void print_overview(FILE *f)
 {
     fputs("synaxis: locks that are really exclusive\n\n"
           "  synaxis lock run nightly -- ./backup.sh     hold a lock while a command runs\n"
+          "  synaxis queue consume orders -g billing     messages as lines, acknowledged when written\n"
           "  synaxis status                              who leads, who lags\n\n"
           "Commands:\n",
           f);
@@ -159,7 +190,7 @@ int cmd_completion(struct cli *c)
         }
         fputs("\" ;;\n", c->out);
     }
-    static const char *const parents[] = {"lock", "session", "bench"};
+    static const char *const parents[] = {"lock", "session", "queue", "bench"};
     for (uint32_t i = 0; i < sizeof parents / sizeof parents[0]; i++) {
         fprintf(c->out, "        \"%s \"*) list=\"", parents[i]);
         print_words(c->out, parents[i]);

@@ -46,6 +46,33 @@ const struct cli_option CLI_OPTIONS[] = {
     {"gaps", 0, OPT_DURATION, AT(gaps_ms), 1, 60000, "TIME", "list every time without any grant that was longer than this"},
     {"kill-from-stdin", 0, OPT_FLAG, AT(kill_from_stdin), 0, 0, NULL, "kill -9 the process id read from stdin; report the time to the next grant"},
     {"hold", 0, OPT_NUMBER, AT(hold), 1, 100000000, "N", "acquire N distinct locks once, release none, and end"},
+    {"partitions", 0, OPT_NUMBER, AT(partitions), 1, 65536, "N", "partitions of the topic, for ever"},
+    {"replicas", 0, OPT_NUMBER, AT(replicas), 1, 15, "N", "nodes that hold each message"},
+    {"max-deliver", 0, OPT_NUMBER, AT(max_deliver), 0, UINT32_MAX, "N", "deliveries after which a message is dead (0: no limit)"},
+    {"visibility", 0, OPT_DURATION, AT(visibility_ms), 1, 86400000, "TIME", "an unacknowledged message is delivered again after this long"},
+    {"retention", 0, OPT_NUMBER, AT(retention), 0, INT64_MAX, "BYTES", "keep this much of each partition, consumed or not (0: until consumed)"},
+    {"max-age", 0, OPT_DURATION, AT(max_age_ms), 0, INT64_MAX, "TIME", "keep messages this long, consumed or not (0: until consumed)"},
+    {"backoff", 0, OPT_DURATION, AT(backoff_ms), 0, 86400000, "TIME", "pause before the second delivery; doubles with each"},
+    {"backoff-max", 0, OPT_DURATION, AT(backoff_max_ms), 0, 86400000, "TIME", "longest pause between deliveries"},
+    {"dlq", 0, OPT_TEXT, AT(dlq), 0, 0, "NAME", "name of the dead letter queue"},
+    {"ordered", 0, OPT_TEXT, AT(ordered), 0, 0, "key|none", "key: a message waits for earlier ones of its key to be acknowledged"},
+    {"group", 'g', OPT_TEXT, AT(group), 0, 0, "NAME", "consumer group"},
+    {"consumer", 0, OPT_TEXT, AT(consumer), 0, 0, "NAME", "name of this consumer in its group (default: this process)"},
+    {"count", 0, OPT_NUMBER, AT(count), 1, UINT32_MAX, "N", "at most this many messages"},
+    {"block", 0, OPT_DURATION, AT(block_ms), 0, 86400000, "TIME", "end when nothing came for this long (default: go on until interrupted)"},
+    {"no-ack", 0, OPT_FLAG, AT(no_ack), 0, 0, NULL, "do not acknowledge: the messages are delivered again"},
+    {"key", 'k', OPT_TEXT, AT(key), 0, 0, "KEY", "key of every message; messages of one key go to one partition"},
+    {"key-sep", 0, OPT_TEXT, AT(key_sep), 0, 0, "TEXT", "each line is KEY, this text, PAYLOAD"},
+    {"id", 0, OPT_TEXT, AT(id), 0, 0, "ID", "the message's id: published again under it, it is the same message"},
+    {"id-prefix", 0, OPT_TEXT, AT(id_prefix), 0, 0, "TEXT", "line n has the id TEXTn: the same input again publishes nothing twice"},
+    {"delay", 0, OPT_DURATION, AT(delay_ms), 0, INT64_MAX, "TIME", "deliver no earlier than this"},
+    {"header", 'H', OPT_LIST, AT(headers), 0, 0, "NAME=VALUE", "header of every message; may be given again"},
+    {"file", 'f', OPT_TEXT, AT(file), 0, 0, "FILE", "read lines from FILE instead of standard input"},
+    {"follow", 'f', OPT_FLAG, AT(follow), 0, 0, NULL, "go on with what is published from now on, until interrupted"},
+    {"batch", 'B', OPT_NUMBER, AT(batch), 1, 10000, "N", "messages in one QUEUE.PUBLISHBATCH (default: one in a QUEUE.PUBLISH)"},
+    {"bytes", 0, OPT_NUMBER, AT(bytes), 16, 65536, "N", "bytes of each payload (default 128)"},
+    {"fill", 0, OPT_NUMBER, AT(fill), 1, 100000000, "N", "consume: messages published before the clock starts (default 100000)"},
+    {"consumers", 0, OPT_NUMBER, AT(consumers), 1, 1000, "N", "consumers of one group (default 1)"},
 };
 const uint32_t CLI_OPTION_COUNT = sizeof CLI_OPTIONS / sizeof CLI_OPTIONS[0];
 
@@ -79,6 +106,21 @@ void cli_options_init(struct cli_options *o)
         .connections = 64,
         .resources = 1,
         .pipeline = 1,
+        .partitions = CLI_UNSET,
+        .replicas = CLI_UNSET,
+        .max_deliver = CLI_UNSET,
+        .visibility_ms = CLI_UNSET,
+        .retention = CLI_UNSET,
+        .max_age_ms = CLI_UNSET,
+        .backoff_ms = CLI_UNSET,
+        .backoff_max_ms = CLI_UNSET,
+        .delay_ms = CLI_UNSET,
+        .block_ms = CLI_UNSET,
+        .count = CLI_UNSET,
+        .batch = 1,
+        .bytes = 128,
+        .fill = 100000,
+        .consumers = 1,
     };
 }
 
@@ -155,9 +197,9 @@ static const struct cli_option *find_option(const struct cli_command *command, c
 
 static void say_unknown(struct cli *c, const char *word)
 {
-    const char *names[64];
+    const char *names[128];
     uint32_t n = 0;
-    syn_assert(CLI_OPTION_COUNT <= 64);
+    syn_assert(CLI_OPTION_COUNT <= 128);
     for (uint32_t i = 0; i < CLI_OPTION_COUNT; i++) {
         if (cli_takes(c->command, &CLI_OPTIONS[i])) {
             names[n++] = CLI_OPTIONS[i].name;
@@ -166,6 +208,16 @@ static void say_unknown(struct cli *c, const char *word)
     const char *near = word[1] == '-' ? cli_nearest(word + 2, names, n) : NULL;
     fprintf(c->err, "synaxis: %s takes no option %s%s%s%s; see synaxis %s --help\n", c->command->path, word, near ? " (did you mean --" : "",
             near ? near : "", near ? "?)" : "", c->command->path);
+}
+
+static bool add_to_list(struct cli *c, const struct cli_option *o, struct cli_list *list, const char *value)
+{
+    if (list->n == CLI_LIST_MAX) {
+        fprintf(c->err, "synaxis: --%s: at most %d of them\n", o->name, CLI_LIST_MAX);
+        return false;
+    }
+    list->v[list->n++] = value;
+    return true;
 }
 
 static bool set_option(struct cli *c, const struct cli_option *o, const char *value)
@@ -179,6 +231,9 @@ static bool set_option(struct cli *c, const struct cli_option *o, const char *va
     if (o->kind == OPT_TEXT) {
         *(const char **)(void *)field = value;
         return true;
+    }
+    if (o->kind == OPT_LIST) {
+        return add_to_list(c, o, (struct cli_list *)(void *)field, value);
     }
     char *end;
     errno = 0;

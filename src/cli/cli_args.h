@@ -6,12 +6,25 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum { CLI_LIST_MAX = 16 };
+#define CLI_UNSET UINT64_MAX /* a number that was not given, where the server's default is wanted */
+
+struct cli_list {
+    const char *v[CLI_LIST_MAX];
+    uint32_t n;
+};
+
 /* Every option of every command; a command reads the ones that its row in the table names. */
 struct cli_options {
     const char *nodes, *password, *owner, *meta, *mode, *match, *name, *reason, *target, *server_pids, *http;
     uint64_t timeout_ms, ttl_ms, wait_ms, grace_ms, interval_ms;
     uint64_t seconds, warmup_s, connections, resources, pipeline, rate, gaps_ms, hold;
-    bool json, help, version, watch, dot, kill, warn, quiet, wait_given, kill_from_stdin;
+    /* Queues; numbers of a topic's settings are CLI_UNSET unless given. */
+    const char *group, *consumer, *key, *key_sep, *id, *id_prefix, *file, *dlq, *ordered;
+    struct cli_list headers; /* NAME=VALUE each */
+    uint64_t partitions, replicas, max_deliver, visibility_ms, retention, max_age_ms, backoff_ms, backoff_max_ms, delay_ms, block_ms, count;
+    uint64_t batch, bytes, fill, consumers;
+    bool json, help, version, watch, dot, kill, warn, quiet, wait_given, kill_from_stdin, no_ack, follow;
 };
 
 struct cli {
@@ -37,7 +50,7 @@ struct cli_command {
 struct cli_option {
     const char *name;
     char letter; /* 0: none */
-    enum { OPT_FLAG, OPT_NUMBER, OPT_DURATION, OPT_TEXT } kind;
+    enum { OPT_FLAG, OPT_NUMBER, OPT_DURATION, OPT_TEXT, OPT_LIST } kind; /* a list's option may be given again */
     size_t offset; /* into struct cli_options */
     uint64_t min, max;
     const char *argument;

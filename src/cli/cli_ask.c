@@ -112,23 +112,45 @@ int cli_refused(struct cli *c, slice_t error_reply)
     return code_of(e);
 }
 
-int cli_ask(struct cli *c, struct resp_client *client, const struct words *w, uint64_t extra_ms, slice_t *reply)
+int cli_no_answer(struct cli *c, const struct resp_client *client, enum call_status status, uint64_t waited_ms)
 {
-    uint64_t deadline = now_ms() + c->opt.timeout_ms + extra_ms;
-    switch (resp_call(client, deadline, w->v, w->n, reply)) {
-    case CALL_OK:
-        return resp_error_word(*reply).len > 0 ? cli_refused(c, *reply) : CLI_OK;
-    case CALL_TIMEOUT:
+    if (status == CALL_TIMEOUT) {
         fprintf(c->err,
                 "synaxis: %s: %s\n  The node was silent for %" PRIu64 " ms; what was asked for may or may not have happened. Look with"
                 " synaxis status, or wait longer with --timeout.\n",
-                c->command->path, client->why, c->opt.timeout_ms + extra_ms);
+                c->command->path, client->why, waited_ms);
         return CLI_TIMEOUT;
-    case CALL_UNREACHABLE:
-        break;
     }
     fprintf(c->err, "synaxis: %s: no node could be reached (%u tried; the last: %s)\n", c->command->path, client->n_endpoints,
             client->why);
     fprintf(c->err, "  Start a cluster (./run, or synaxis server), or name its addresses with --nodes or SYNAXIS_NODES.\n");
     return CLI_NO_QUORUM;
+}
+
+int cli_ask(struct cli *c, struct resp_client *client, const struct words *w, uint64_t extra_ms, slice_t *reply)
+{
+    uint64_t wait_ms = c->opt.timeout_ms + extra_ms;
+    enum call_status status = resp_call(client, now_ms() + wait_ms, w->v, w->n, reply);
+    if (status != CALL_OK) {
+        return cli_no_answer(c, client, status, wait_ms);
+    }
+    return resp_error_word(*reply).len > 0 ? cli_refused(c, *reply) : CLI_OK;
+}
+
+int cli_ask_and_show(struct cli *c, const struct words *w, uint64_t extra_ms)
+{
+    struct resp_client client;
+    slice_t reply;
+    int code = cli_client(c, &client);
+    if (code != CLI_OK) {
+        return code;
+    }
+    code = cli_ask(c, &client, w, extra_ms, &reply);
+    if (code == CLI_OK && c->opt.json) {
+        output_json(c->out, reply);
+    } else if (code == CLI_OK) {
+        output_reply(c, reply);
+    }
+    resp_client_fini(&client);
+    return code;
 }

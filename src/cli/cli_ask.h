@@ -32,6 +32,12 @@ int cli_client(struct cli *c, struct resp_client *client);
  * after saying on c->err what happened, why, and what to do. */
 int cli_ask(struct cli *c, struct resp_client *client, const struct words *w, uint64_t extra_ms, slice_t *reply);
 
+/* Asks once and shows the answer, as --json or as people read it. */
+int cli_ask_and_show(struct cli *c, const struct words *w, uint64_t extra_ms);
+
+/* What a failed call means: its exit code, its sentences on c->err. waited_ms: how long it was given. */
+int cli_no_answer(struct cli *c, const struct resp_client *client, enum call_status status, uint64_t waited_ms);
+
 /* The exit code that an error reply means, and its sentences on c->err. */
 int cli_refused(struct cli *c, slice_t error_reply);
 

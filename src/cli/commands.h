@@ -19,6 +19,20 @@ int cmd_session_create(struct cli *c);
 int cmd_session_keepalive(struct cli *c);
 int cmd_session_end(struct cli *c);
 int cmd_session_list(struct cli *c);
+int cmd_queue_create(struct cli *c);
+int cmd_queue_alter(struct cli *c);
+int cmd_queue_delete(struct cli *c);
+int cmd_queue_list(struct cli *c);
+int cmd_queue_publish(struct cli *c);
+int cmd_queue_consume(struct cli *c);
+int cmd_queue_tail(struct cli *c);
+int cmd_queue_groups(struct cli *c);
+int cmd_queue_lag(struct cli *c);
+int cmd_queue_info(struct cli *c);
+int cmd_queue_peek(struct cli *c);
+int cmd_queue_seek(struct cli *c);
+int cmd_queue_dlq(struct cli *c);
+int cmd_queue_redrive(struct cli *c);
 int cmd_bench_lock(struct cli *c);
 int cmd_completion(struct cli *c);
 int cmd_version(struct cli *c);
@@ -31,6 +45,9 @@ extern const uint32_t CLI_COMMAND_COUNT;
 /* Finds the command that words (behind the program's name, reordered in place) begin with, reads its options and runs it. c->out,
  * c->err, c->color and default options are set by the caller. Returns an exit code. */
 int cli_dispatch(struct cli *c, int n, char **words);
+
+/* True when --group was given; otherwise says on c->err that it is needed. */
+bool queue_needs_group(struct cli *c);
 
 /* --mode as the word of the protocol; NULL with a line on c->err when it is neither. */
 const char *lock_mode_word(struct cli *c);

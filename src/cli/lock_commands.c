@@ -24,25 +24,6 @@ const char *lock_mode_word(struct cli *c)
     return NULL;
 }
 
-/* Asks once and shows the answer. */
-static int ask_and_show(struct cli *c, const struct words *w, uint64_t wait_ms)
-{
-    struct resp_client client;
-    slice_t reply;
-    int code = cli_client(c, &client);
-    if (code != CLI_OK) {
-        return code;
-    }
-    code = cli_ask(c, &client, w, wait_ms, &reply);
-    if (code == CLI_OK && c->opt.json) {
-        output_json(c->out, reply);
-    } else if (code == CLI_OK) {
-        output_reply(c, reply);
-    }
-    resp_client_fini(&client);
-    return code;
-}
-
 int cmd_lock_acquire(struct cli *c)
 {
     struct words w = {.n = 0};
@@ -70,7 +51,7 @@ int cmd_lock_acquire(struct cli *c)
         words_add(&w, c->opt.meta);
     }
     words_idem(&w);
-    return ask_and_show(c, &w, c->opt.wait_ms);
+    return cli_ask_and_show(c, &w, c->opt.wait_ms);
 }
 
 int cmd_lock_release(struct cli *c)
@@ -80,7 +61,7 @@ int cmd_lock_release(struct cli *c)
     words_add(&w, c->argv[0]);
     words_add(&w, c->argv[1]);
     words_idem(&w);
-    return ask_and_show(c, &w, 0);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 int cmd_lock_renew(struct cli *c)
@@ -92,7 +73,7 @@ int cmd_lock_renew(struct cli *c)
     words_add(&w, "TTL");
     words_number(&w, c->opt.ttl_ms);
     words_idem(&w);
-    return ask_and_show(c, &w, 0);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 int cmd_lock_force(struct cli *c)
@@ -107,7 +88,7 @@ int cmd_lock_force(struct cli *c)
     words_add(&w, "REASON");
     words_add(&w, c->opt.reason);
     words_idem(&w);
-    return ask_and_show(c, &w, 0);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 /* 0: the token is the newest; 1: a newer one was granted, and is printed. */
@@ -144,7 +125,7 @@ int cmd_lock_info(struct cli *c)
     struct words w = {.n = 0};
     words_add(&w, "LOCK.INFO");
     words_add(&w, c->argv[0]);
-    return ask_and_show(c, &w, 0);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 /* Reads the head of reply, which must be an array; how many elements, -1 when it is none. */

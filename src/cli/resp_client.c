@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECT_MS = 1000, RETRY_MS = 50 };
+enum { CONNECT_MS = 1000, RETRY_MS = 50, STOP_MS = 100 /* how long a wait may not notice *stop */ };
 
 uint64_t now_us(void)
 {
@@ -78,17 +78,18 @@ uint32_t endpoints_parse(const char *text, struct endpoint *out, char *why, size
     }
 }
 
-/* True when the socket is ready for what before the deadline. */
-static bool wait_socket(int fd, short what, uint64_t deadline_ms)
+/* True when the socket is ready for what before the deadline, and before *stop (which may be NULL) is set. */
+static bool wait_socket(int fd, short what, uint64_t deadline_ms, const volatile sig_atomic_t *stop)
 {
+    uint64_t longest_ms = stop != NULL ? STOP_MS : 60000;
     for (;;) {
         uint64_t now = now_ms();
-        if (now >= deadline_ms) {
+        if (now >= deadline_ms || (stop != NULL && *stop != 0)) {
             return false;
         }
         uint64_t left = deadline_ms - now;
         struct pollfd p = {.fd = fd, .events = what};
-        int n = poll(&p, 1, left > 60000 ? 60000 : (int)left);
+        int n = poll(&p, 1, (int)(left > longest_ms ? longest_ms : left));
         if (n > 0 || (n < 0 && errno != EINTR)) {
             return true;
         }
@@ -117,7 +118,7 @@ static int connect_address(const struct addrinfo *a, uint64_t deadline_ms, int *
     if (*error == EINPROGRESS) {
         socklen_t len = sizeof *error;
         *error = ETIMEDOUT;
-        if (wait_socket(fd, POLLOUT, deadline_ms)) {
+        if (wait_socket(fd, POLLOUT, deadline_ms, NULL)) {
             getsockopt(fd, SOL_SOCKET, SO_ERROR, error, &len);
         }
     }
@@ -180,35 +181,43 @@ static void fail(struct resp_client *c, const char *what)
     resp_client_close(c);
 }
 
+void resp_command(struct buf *out, const slice_t *argv, uint32_t argc)
+{
+    buf_printf(out, "*%u\r\n", argc);
+    for (uint32_t i = 0; i < argc; i++) {
+        buf_printf(out, "$%zu\r\n", argv[i].len);
+        buf_append_slice(out, argv[i]);
+        buf_append_str(out, "\r\n");
+    }
+}
+
+static bool send_all(struct resp_client *c, uint64_t deadline_ms, slice_t bytes)
+{
+    size_t sent = 0;
+    while (sent < bytes.len) {
+        ssize_t n = send(c->fd, bytes.ptr + sent, bytes.len - sent, MSG_NOSIGNAL);
+        if (n > 0) {
+            sent += (size_t)n;
+        } else if (n >= 0 || (errno != EAGAIN && errno != EINTR) || !wait_socket(c->fd, POLLOUT, deadline_ms, c->stop)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool send_command(struct resp_client *c, uint64_t deadline_ms, const slice_t *argv, uint32_t argc)
 {
     struct buf out;
     buf_init(&out);
-    buf_printf(&out, "*%u\r\n", argc);
-    for (uint32_t i = 0; i < argc; i++) {
-        buf_printf(&out, "$%zu\r\n", argv[i].len);
-        buf_append_slice(&out, argv[i]);
-        buf_append_str(&out, "\r\n");
-    }
-    size_t sent = 0;
-    bool ok = true;
-    while (ok && sent < out.len) {
-        ssize_t n = send(c->fd, out.ptr + sent, out.len - sent, MSG_NOSIGNAL);
-        if (n > 0) {
-            sent += (size_t)n;
-        } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            ok = wait_socket(c->fd, POLLOUT, deadline_ms);
-        } else {
-            ok = false;
-        }
-    }
+    resp_command(&out, argv, argc);
+    bool ok = send_all(c, deadline_ms, buf_slice(&out));
     buf_fini(&out);
     return ok;
 }
 
 static enum call_status read_more(struct resp_client *c, uint64_t deadline_ms)
 {
-    if (!wait_socket(c->fd, POLLIN, deadline_ms)) {
+    if (!wait_socket(c->fd, POLLIN, deadline_ms, c->stop)) {
         fail(c, "no answer in time");
         return CALL_TIMEOUT;
     }
@@ -265,18 +274,30 @@ static enum call_status greet(struct resp_client *c, uint64_t deadline_ms, slice
     return exchange(c, deadline_ms, hello, c->password != NULL ? 5 : 2, reply);
 }
 
+/* Connects when there is no connection; *reply is empty, or the error with which the node refused the greeting. */
+static enum call_status be_connected(struct resp_client *c, uint64_t deadline_ms, slice_t *reply)
+{
+    *reply = SLICE_NONE;
+    if (c->fd >= 0) {
+        return CALL_OK;
+    }
+    uint64_t limit = now_ms() + CONNECT_MS;
+    c->fd = endpoint_connect(&c->endpoints[c->at], limit < deadline_ms ? limit : deadline_ms, c->why, sizeof c->why);
+    if (c->fd < 0) {
+        return CALL_UNREACHABLE;
+    }
+    enum call_status s = greet(c, deadline_ms, reply);
+    if (s == CALL_OK && resp_error_word(*reply).len == 0) {
+        *reply = SLICE_NONE;
+    }
+    return s;
+}
+
 static enum call_status call_once(struct resp_client *c, uint64_t deadline_ms, const slice_t *argv, uint32_t argc, slice_t *reply)
 {
-    if (c->fd < 0) {
-        uint64_t limit = now_ms() + CONNECT_MS;
-        c->fd = endpoint_connect(&c->endpoints[c->at], limit < deadline_ms ? limit : deadline_ms, c->why, sizeof c->why);
-        if (c->fd < 0) {
-            return CALL_UNREACHABLE;
-        }
-        enum call_status s = greet(c, deadline_ms, reply);
-        if (s != CALL_OK || resp_error_word(*reply).len > 0) {
-            return s;
-        }
+    enum call_status s = be_connected(c, deadline_ms, reply);
+    if (s != CALL_OK || reply->len > 0) {
+        return s;
     }
     return exchange(c, deadline_ms, argv, argc, reply);
 }
@@ -298,7 +319,7 @@ slice_t resp_error_word(slice_t reply)
     return slice_of(from, (size_t)(p - from));
 }
 
-static bool worth_retrying(slice_t reply)
+bool resp_worth_retrying(slice_t reply)
 {
     static const char *const words[] = {"LOADING", "UNCERTAIN", "NOQUORUM", "BUSY"};
     slice_t word = resp_error_word(reply);
@@ -323,7 +344,7 @@ enum call_status resp_call(struct resp_client *c, uint64_t deadline_ms, const sl
     for (;;) {
         enum call_status s = call_once(c, deadline_ms, argv, argc, reply);
         uint64_t next_ms = now_ms() + RETRY_MS;
-        if (s == CALL_OK && (!worth_retrying(*reply) || next_ms >= deadline_ms)) {
+        if (s == CALL_OK && (!resp_worth_retrying(*reply) || next_ms >= deadline_ms)) {
             return s;
         }
         if (s != CALL_OK) {
@@ -344,4 +365,40 @@ enum call_status resp_call(struct resp_client *c, uint64_t deadline_ms, const sl
             return s;
         }
     }
+}
+
+static enum call_status pipeline_once(struct resp_client *c, uint64_t deadline_ms, slice_t commands, uint32_t n,
+                                      void (*fn)(void *arg, uint32_t i, slice_t reply), void *arg, slice_t *refusal)
+{
+    enum call_status s = be_connected(c, deadline_ms, refusal);
+    if (s != CALL_OK || refusal->len > 0) {
+        return s;
+    }
+    buf_consume(&c->in, c->reply_len);
+    c->reply_len = 0;
+    if (!send_all(c, deadline_ms, commands)) {
+        fail(c, "the connection was closed");
+        return CALL_UNREACHABLE;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        slice_t reply;
+        s = read_reply(c, deadline_ms, &reply);
+        if (s != CALL_OK) {
+            return s;
+        }
+        fn(arg, i, reply);
+        buf_consume(&c->in, c->reply_len);
+        c->reply_len = 0;
+    }
+    return CALL_OK;
+}
+
+enum call_status resp_pipeline(struct resp_client *c, uint64_t deadline_ms, slice_t commands, uint32_t n,
+                               void (*fn)(void *arg, uint32_t i, slice_t reply), void *arg, slice_t *refusal)
+{
+    enum call_status s = pipeline_once(c, deadline_ms, commands, n, fn, arg, refusal);
+    if (s != CALL_OK) {
+        c->at = (c->at + 1) % c->n_endpoints;
+    }
+    return s;
 }

@@ -1,26 +1,7 @@
 /* synaxis session create, keepalive, end, list: a session holds locks together and ends with all of them. */
 #include "cli/cli.h"
 #include "cli/cli_ask.h"
-#include "cli/cli_output.h"
 #include "cli/commands.h"
-
-static int ask_and_show(struct cli *c, const struct words *w)
-{
-    struct resp_client client;
-    slice_t reply;
-    int code = cli_client(c, &client);
-    if (code != CLI_OK) {
-        return code;
-    }
-    code = cli_ask(c, &client, w, 0, &reply);
-    if (code == CLI_OK && c->opt.json) {
-        output_json(c->out, reply);
-    } else if (code == CLI_OK) {
-        output_reply(c, reply);
-    }
-    resp_client_fini(&client);
-    return code;
-}
 
 int cmd_session_create(struct cli *c)
 {
@@ -33,7 +14,7 @@ int cmd_session_create(struct cli *c)
         words_add(&w, c->opt.name);
     }
     words_idem(&w);
-    return ask_and_show(c, &w);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 static int of_session(struct cli *c, const char *command)
@@ -41,7 +22,7 @@ static int of_session(struct cli *c, const char *command)
     struct words w = {.n = 0};
     words_add(&w, command);
     words_add(&w, c->argv[0]);
-    return ask_and_show(c, &w);
+    return cli_ask_and_show(c, &w, 0);
 }
 
 int cmd_session_keepalive(struct cli *c)
@@ -58,5 +39,5 @@ int cmd_session_list(struct cli *c)
 {
     struct words w = {.n = 0};
     words_add(&w, "SESSION.LIST");
-    return ask_and_show(c, &w);
+    return cli_ask_and_show(c, &w, 0);
 }

@@ -38,7 +38,7 @@ struct fake_server {
 
 static void accept_one(struct fake_server *s)
 {
-    static const struct resp_limits limits = {.args_max = 64, .bulk_bytes_max = 65536, .inline_bytes_max = 4096, .command_bytes_max = 1 << 20};
+    static const struct resp_limits limits = {.args_max = 256, .bulk_bytes_max = 65536, .inline_bytes_max = 4096, .command_bytes_max = 1 << 20};
     int fd = accept(s->listener, NULL, NULL);
     assert_true(fd >= 0 && s->n_conns < CONNS_MAX);
     struct fake_conn *c = &s->conns[s->n_conns++];
