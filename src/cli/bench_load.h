@@ -7,12 +7,13 @@
 #ifndef SYN_CLI_BENCH_LOAD_H
 #define SYN_CLI_BENCH_LOAD_H
 
+#include "cli/bench_meters.h"
 #include "cli/resp_client.h"
 #include "utils/hist.h"
 
 #include <stdio.h>
 
-enum { BENCH_ERRORS_MAX = 16, BENCH_GAPS_MAX = 4096, BENCH_PIDS_MAX = 16 };
+enum { BENCH_GAPS_MAX = 4096 };
 
 struct bench_plan {
     bool redis;
@@ -30,25 +31,19 @@ struct bench_plan {
     FILE *bar;          /* progress; NULL: none */
 };
 
-struct bench_error {
-    char word[24];
-    uint64_t count;
-};
-
 struct bench_gap {
     uint64_t from_us, to_us; /* unix time: comparable with other processes' clocks */
 };
 
 struct bench_result {
     struct hist acquire, release, pair; /* microseconds */
-    uint64_t pairs, acquired, elapsed_us, unsent; /* unsent: scheduled pairs that never got a free lane */
-    uint64_t client_cpu_us, server_cpu_us[BENCH_PIDS_MAX];
+    uint64_t pairs, acquired, unsent; /* unsent: scheduled pairs that never got a free lane */
+    struct bench_meters meters;
     uint64_t reconnects;
     /* failover_us: from the kill to the first grant of a request that was sent a millisecond or more after it, so that no answer
      * the dead process had under way counts; 0: none came. */
     uint64_t killed_us, failover_us;
-    struct bench_error errors[BENCH_ERRORS_MAX];
-    uint32_t n_errors;
+    struct bench_errors errors;
     struct bench_gap gaps[BENCH_GAPS_MAX];
     uint32_t n_gaps;
 };

@@ -10,13 +10,11 @@ struct figures {
 
 static struct figures figures_of(const struct bench_plan *plan, const struct bench_result *r)
 {
-    struct figures f = {.ops = r->acquired + r->release.count, .seconds = (double)r->elapsed_us / 1e6};
-    for (uint32_t i = 0; i < plan->n_pids; i++) {
-        f.server_cpu_us += r->server_cpu_us[i];
-    }
+    struct figures f = {.ops = r->acquired + r->release.count, .seconds = (double)r->meters.elapsed_us / 1e6};
+    f.server_cpu_us = bench_meters_servers_us(&r->meters, plan->n_pids);
     uint64_t done = plan->hold > 0 ? r->acquired : r->pairs;
-    f.per_second = r->elapsed_us > 0 ? (double)done / f.seconds : 0;
-    f.client_us_per_op = f.ops > 0 ? (double)r->client_cpu_us / (double)f.ops : 0;
+    f.per_second = r->meters.elapsed_us > 0 ? (double)done / f.seconds : 0;
+    f.client_us_per_op = f.ops > 0 ? (double)r->meters.client_cpu_us / (double)f.ops : 0;
     f.server_us_per_op = f.ops > 0 ? (double)f.server_cpu_us / (double)f.ops : 0;
     return f;
 }
@@ -47,8 +45,8 @@ void bench_print_text(FILE *f, const struct bench_plan *plan, const struct bench
         fprintf(f, ", server CPU %.2f us per operation (%u processes)", x.server_us_per_op, plan->n_pids);
     }
     fputc('\n', f);
-    for (uint32_t i = 0; i < r->n_errors; i++) {
-        fprintf(f, "  refused  %s: %" PRIu64 "\n", r->errors[i].word, r->errors[i].count);
+    for (uint32_t i = 0; i < r->errors.n; i++) {
+        fprintf(f, "  refused  %s: %" PRIu64 "\n", r->errors.v[i].word, r->errors.v[i].count);
     }
     if (r->unsent > 0) {
         fprintf(f, "  %" PRIu64 " scheduled pairs found no free lane: the rate is beyond what is served, and the latencies are the queue's\n", r->unsent);
@@ -73,13 +71,13 @@ static void json_hist(FILE *f, const char *name, const struct hist *h)
 static void json_errors(FILE *f, const struct bench_result *r)
 {
     fputs("\"errors\":{", f);
-    for (uint32_t i = 0; i < r->n_errors; i++) {
+    for (uint32_t i = 0; i < r->errors.n; i++) {
         fputs(i > 0 ? ",\"" : "\"", f);
-        for (const char *p = r->errors[i].word; *p != '\0'; p++) {
+        for (const char *p = r->errors.v[i].word; *p != '\0'; p++) {
             bool plain = (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') || *p == '(' || *p == ')';
             fputc(plain ? *p : '?', f);
         }
-        fprintf(f, "\":%" PRIu64, r->errors[i].count);
+        fprintf(f, "\":%" PRIu64, r->errors.v[i].count);
     }
     fputs("},", f);
 }
@@ -99,7 +97,7 @@ void bench_print_json(FILE *f, const struct bench_plan *plan, const struct bench
     fprintf(f, "\"unsent\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"client_cpu_us_per_op\":%.3f,\"server_cpu_us_per_op\":%.3f,\"server_cpu_us\":[",
             r->unsent, r->reconnects, x.client_us_per_op, x.server_us_per_op);
     for (uint32_t i = 0; i < plan->n_pids; i++) {
-        fprintf(f, "%s%" PRIu64, i > 0 ? "," : "", r->server_cpu_us[i]);
+        fprintf(f, "%s%" PRIu64, i > 0 ? "," : "", r->meters.server_cpu_us[i]);
     }
     fprintf(f, "],\"killed\":%s,\"failover_us\":%" PRIu64 ",\"gaps_unix_us\":[", r->killed_us > 0 ? "true" : "false", r->failover_us);
     for (uint32_t i = 0; i < r->n_gaps; i++) {

@@ -128,7 +128,7 @@ static void a_closed_loop_leaves_nothing_held(void **state)
     assert_int_equal(t.wrong, 0);
     assert_int_equal(t.held, 0);
     assert_int_equal(t.acquires, t.releases);
-    assert_int_equal(r->n_errors, 0);
+    assert_int_equal(r->errors.n, 0);
     assert_true(r->pairs > 0 && r->acquire.count >= r->pairs);
     free(r);
 }
@@ -165,7 +165,7 @@ static void refusals_and_lost_connections_are_counted(void **state)
     struct bench_plan p = {.connections = 4, .pipeline = 2, .resources = 100, .measure_us = 500000};
     struct bench_result *r = run(&t, &p);
     assert_true(r->reconnects > 0);
-    assert_true(r->n_errors == 2);
+    assert_true(r->errors.n == 2);
     assert_true(r->pairs > 0);
     free(r);
 }
