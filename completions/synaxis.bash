@@ -2,7 +2,7 @@
 _synaxis() {
     local word=${COMP_WORDS[COMP_CWORD]} command="${COMP_WORDS[1]} ${COMP_WORDS[2]}" list=
     if [ "$COMP_CWORD" = 1 ]; then
-        list="server sim status lock session bench healthcheck completion version help "
+        list="server sim status lock session queue bench healthcheck completion version help "
     else
         case "$command" in
         "status"*) list="--nodes --password --timeout --json --help --watch --interval " ;;
@@ -19,14 +19,30 @@ _synaxis() {
         "session keepalive") list="--nodes --password --timeout --json --help " ;;
         "session end") list="--nodes --password --timeout --json --help " ;;
         "session list") list="--nodes --password --timeout --json --help " ;;
+        "queue create") list="--nodes --password --timeout --json --help --partitions --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max --dlq --ordered " ;;
+        "queue alter") list="--nodes --password --timeout --json --help --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max --dlq " ;;
+        "queue delete") list="--nodes --password --timeout --json --help " ;;
+        "queue list") list="--nodes --password --timeout --json --help " ;;
+        "queue publish") list="--nodes --password --timeout --json --help --quiet --key --key-sep --id --id-prefix --delay --header --file " ;;
+        "queue consume") list="--nodes --password --timeout --json --help --quiet --visibility --group --consumer --count --block --no-ack " ;;
+        "queue tail") list="--nodes --password --timeout --json --help --interval --count --follow " ;;
+        "queue groups") list="--nodes --password --timeout --json --help " ;;
+        "queue lag") list="--nodes --password --timeout --json --help --group " ;;
+        "queue info") list="--nodes --password --timeout --json --help " ;;
+        "queue peek") list="--nodes --password --timeout --json --help --count " ;;
+        "queue seek") list="--nodes --password --timeout --json --help --group " ;;
+        "queue dlq") list="--nodes --password --timeout --json --help --group --count " ;;
+        "queue redrive") list="--nodes --password --timeout --json --help --group --count " ;;
         "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --kill-from-stdin --hold " ;;
+        "bench queue") list="--nodes --password --timeout --json --help --quiet --name --seconds --warmup --connections --pipeline --rate --server-pids --kill-from-stdin --partitions --count --batch --bytes --fill --consumers " ;;
         "healthcheck"*) list="--nodes --password --timeout --json --help --http " ;;
         "completion"*) list="--nodes --password --timeout --json --help " ;;
         "version"*) list="--nodes --password --timeout --json --help " ;;
         "help"*) list="--nodes --password --timeout --json --help " ;;
         "lock "*) list="run acquire release renew check info list graph force " ;;
         "session "*) list="create keepalive end list " ;;
-        "bench "*) list="lock " ;;
+        "queue "*) list="create alter delete list publish consume tail groups lag info peek seek dlq redrive " ;;
+        "bench "*) list="lock queue " ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")

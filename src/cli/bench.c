@@ -1,5 +1,6 @@
 /* synaxis bench lock: from options to a plan, and from a result to what is printed. */
 #include "cli/bench_load.h"
+#include "cli/bench_plan.h"
 #include "cli/bench_report.h"
 #include "cli/bench_wire.h"
 #include "cli/cli.h"
@@ -10,17 +11,17 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool read_pids(struct cli *c, struct bench_plan *p)
+bool bench_read_pids(struct cli *c, int *pids, uint32_t *n)
 {
     const char *at = c->opt.server_pids;
     while (at != NULL && *at != '\0') {
         char *end;
         long pid = strtol(at, &end, 10);
-        if (end == at || pid <= 0 || pid > INT32_MAX || (*end != ',' && *end != '\0') || p->n_pids == BENCH_PIDS_MAX) {
+        if (end == at || pid <= 0 || pid > INT32_MAX || (*end != ',' && *end != '\0') || *n == BENCH_PIDS_MAX) {
             fprintf(c->err, "synaxis: --server-pids %s: want at most %d process ids, separated by commas\n", c->opt.server_pids, BENCH_PIDS_MAX);
             return false;
         }
-        p->pids[p->n_pids++] = (int)pid;
+        pids[(*n)++] = (int)pid;
         at = end + (*end == ',');
     }
     return true;
@@ -58,7 +59,7 @@ static int make_plan(struct cli *c, struct bench_plan *p)
         .kill_from_stdin = o->kill_from_stdin,
         .bar = isatty(STDERR_FILENO) && !o->quiet ? c->err : NULL,
     };
-    return read_pids(c, p) ? cli_endpoints(c, p->endpoints, &p->n_endpoints) : CLI_USAGE;
+    return bench_read_pids(c, p->pids, &p->n_pids) ? cli_endpoints(c, p->endpoints, &p->n_endpoints) : CLI_USAGE;
 }
 
 static int run_plan(struct cli *c, const struct bench_plan *p)

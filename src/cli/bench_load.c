@@ -80,7 +80,7 @@ static void next_pair(struct load *l, uint32_t number, uint64_t now_us)
     if (another_allowed(l) && l->plan->rate == 0) {
         begin(l, number, now_us, now_us);
     } else {
-        ring_push(&l->idle, number);
+        bench_ring_push(&l->idle, number);
     }
 }
 
@@ -135,7 +135,7 @@ static void on_refused(struct load *l, uint32_t number, slice_t word, uint64_t n
 {
     count_error(l, word);
     l->wake_us[number] = now_us + NET_RETRY_US;
-    ring_push(&l->asleep, number);
+    bench_ring_push(&l->asleep, number);
 }
 
 static void on_lost(void *owner, uint32_t number, uint64_t now_us)
@@ -149,7 +149,7 @@ static void on_lost(void *owner, uint32_t number, uint64_t now_us)
 static bool take_answer(void *owner, struct bench_conn *c, slice_t in, size_t *used, uint64_t now_us, bool *more)
 {
     struct load *l = owner;
-    uint32_t number = ring_first(&c->flight);
+    uint32_t number = bench_ring_first(&c->flight);
     bool acquire = !l->lanes[number].releasing;
     slice_t what;
     enum wire_answer a = wire_reply(&l->wire, in, acquire, used, &what);
@@ -157,7 +157,7 @@ static bool take_answer(void *owner, struct bench_conn *c, slice_t in, size_t *u
     if (a == WIRE_MORE || a == WIRE_BAD) {
         return a == WIRE_MORE;
     }
-    ring_pop(&c->flight); /* I1 */
+    bench_ring_pop(&c->flight); /* I1 */
     l->in_flight--;
     if (a == WIRE_REFUSED) {
         on_refused(l, number, what, now_us);
@@ -176,10 +176,10 @@ static void wake_sleepers(struct load *l, uint64_t now_us)
         if (l->wake_us[number] > now_us) {
             return;
         }
-        ring_pop(&l->asleep);
+        bench_ring_pop(&l->asleep);
         if (l->net.conns[l->lanes[number].conn].fd < 0) {
             l->wake_us[number] = now_us + NET_RETRY_US;
-            ring_push(&l->asleep, number);
+            bench_ring_push(&l->asleep, number);
         } else {
             next_pair(l, number, now_us);
         }
@@ -198,10 +198,10 @@ static uint64_t begin_scheduled(struct load *l, uint64_t now_us)
         if (l->idle.count == 0) {
             return UINT64_MAX; /* an answer will free a lane and wake us */
         }
-        uint32_t number = ring_pop(&l->idle);
+        uint32_t number = bench_ring_pop(&l->idle);
         if (l->net.conns[l->lanes[number].conn].fd < 0) {
             l->wake_us[number] = now_us + NET_RETRY_US;
-            ring_push(&l->asleep, number);
+            bench_ring_push(&l->asleep, number);
             continue;
         }
         begin(l, number, next_us, now_us);
@@ -279,8 +279,8 @@ static bool load_open(struct load *l, char *why, size_t why_size)
     l->lanes = calloc(l->n_lanes, sizeof *l->lanes);
     l->wake_us = calloc(l->n_lanes, sizeof *l->wake_us);
     syn_assert(l->lanes != NULL && l->wake_us != NULL);
-    ring_init(&l->asleep, l->n_lanes);
-    ring_init(&l->idle, l->n_lanes);
+    bench_ring_init(&l->asleep, l->n_lanes);
+    bench_ring_init(&l->idle, l->n_lanes);
     l->net = (struct bench_net){.endpoints = p->endpoints, .n_endpoints = p->n_endpoints, .password = p->password, .owner = l,
                                 .take = take_answer, .lost = on_lost, .killed = on_killed};
     return bench_net_open(&l->net, p->connections, p->pipeline, p->kill_from_stdin, why, why_size);
@@ -292,8 +292,8 @@ static void load_close(struct load *l)
     bench_net_close(&l->net);
     free(l->lanes);
     free(l->wake_us);
-    ring_fini(&l->asleep);
-    ring_fini(&l->idle);
+    bench_ring_fini(&l->asleep);
+    bench_ring_fini(&l->idle);
 }
 
 static void start_lanes(struct load *l)
@@ -310,7 +310,7 @@ static void start_lanes(struct load *l)
         if (another_allowed(l) && l->plan->rate == 0) {
             begin(l, i, now, now);
         } else {
-            ring_push(&l->idle, i);
+            bench_ring_push(&l->idle, i);
         }
     }
 }

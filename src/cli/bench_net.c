@@ -19,26 +19,26 @@ enum { EVENTS_MAX = 1024, RECV_BYTES = 64 << 10 };
 
 #define FROM_STDIN UINT32_MAX /* where an event's data is otherwise a connection's number */
 
-void ring_init(struct bench_ring *r, uint32_t cap)
+void bench_ring_init(struct bench_ring *r, uint32_t cap)
 {
     *r = (struct bench_ring){.v = calloc(cap, sizeof *r->v), .cap = cap};
     syn_assert(r->v != NULL);
 }
 
-void ring_fini(struct bench_ring *r)
+void bench_ring_fini(struct bench_ring *r)
 {
     free(r->v);
     *r = (struct bench_ring){0};
 }
 
-void ring_push(struct bench_ring *r, uint32_t v)
+void bench_ring_push(struct bench_ring *r, uint32_t v)
 {
     syn_assert(r->count < r->cap);
     uint32_t at = r->head + r->count++;
     r->v[at >= r->cap ? at - r->cap : at] = v;
 }
 
-uint32_t ring_pop(struct bench_ring *r)
+uint32_t bench_ring_pop(struct bench_ring *r)
 {
     syn_assert(r->count > 0);
     uint32_t v = r->v[r->head];
@@ -49,7 +49,7 @@ uint32_t ring_pop(struct bench_ring *r)
 
 void bench_net_sent(struct bench_net *n, struct bench_conn *c, uint32_t lane)
 {
-    ring_push(&c->flight, lane);
+    bench_ring_push(&c->flight, lane);
     if (!c->dirty) {
         syn_assert(n->n_dirty < n->n_conns);
         c->dirty = true;
@@ -68,7 +68,7 @@ static void conn_down(struct bench_net *n, struct bench_conn *c, uint64_t now)
     c->endpoint = (c->endpoint + 1) % n->n_endpoints;
     n->reconnects++;
     while (c->flight.count > 0) {
-        n->lost(n->owner, ring_pop(&c->flight), now);
+        n->lost(n->owner, bench_ring_pop(&c->flight), now);
     }
 }
 
@@ -228,7 +228,7 @@ bool bench_net_open(struct bench_net *n, uint32_t conns, uint32_t flight_max, bo
     syn_assert(n->epoll >= 0 && n->conns != NULL && n->dirty != NULL);
     for (uint32_t i = 0; i < conns; i++) {
         n->conns[i] = (struct bench_conn){.fd = -1, .endpoint = i % n->n_endpoints};
-        ring_init(&n->conns[i].flight, flight_max);
+        bench_ring_init(&n->conns[i].flight, flight_max);
     }
     struct epoll_event e = {.events = EPOLLIN, .data.u32 = FROM_STDIN};
     if (kill_from_stdin && epoll_ctl(n->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &e) != 0) {
@@ -252,7 +252,7 @@ void bench_net_close(struct bench_net *n)
         }
         buf_fini(&c->in);
         buf_fini(&c->out);
-        ring_fini(&c->flight);
+        bench_ring_fini(&c->flight);
     }
     close(n->epoll);
     free(n->conns);

@@ -12,11 +12,11 @@ struct bench_ring {
     uint32_t *v;
     uint32_t cap, head, count;
 };
-void ring_init(struct bench_ring *r, uint32_t cap);
-void ring_fini(struct bench_ring *r);
-void ring_push(struct bench_ring *r, uint32_t v);
-uint32_t ring_pop(struct bench_ring *r);
-static inline uint32_t ring_first(const struct bench_ring *r) { return r->v[r->head]; }
+void bench_ring_init(struct bench_ring *r, uint32_t cap);
+void bench_ring_fini(struct bench_ring *r);
+void bench_ring_push(struct bench_ring *r, uint32_t v);
+uint32_t bench_ring_pop(struct bench_ring *r);
+static inline uint32_t bench_ring_first(const struct bench_ring *r) { return r->v[r->head]; }
 
 struct bench_conn {
     int fd; /* -1: down */

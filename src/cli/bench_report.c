@@ -19,7 +19,7 @@ static struct figures figures_of(const struct bench_plan *plan, const struct ben
     return f;
 }
 
-static void text_line(FILE *f, const char *name, const struct hist *h)
+void bench_print_text_line(FILE *f, const char *name, const struct hist *h)
 {
     if (h->count > 0) {
         fprintf(f, "  %-8s p50 %8.3f ms   p99 %8.3f ms   p99.9 %8.3f ms   max %8.3f ms\n", name, (double)hist_percentile_us(h, 50) / 1e3,
@@ -37,9 +37,9 @@ void bench_print_text(FILE *f, const struct bench_plan *plan, const struct bench
     }
     fprintf(f, "%u connections x %u lanes, %s\n", plan->connections, plan->pipeline, plan->redis ? "redis: SET NX PX + DEL" : "synaxis: LOCK.ACQUIRE + LOCK.RELEASE");
     fprintf(f, "%.0f %s/s over %.1f s\n", x.per_second, plan->hold > 0 ? "locks" : "pairs", x.seconds);
-    text_line(f, "acquire", &r->acquire);
-    text_line(f, "release", &r->release);
-    text_line(f, "pair", &r->pair);
+    bench_print_text_line(f, "acquire", &r->acquire);
+    bench_print_text_line(f, "release", &r->release);
+    bench_print_text_line(f, "pair", &r->pair);
     fprintf(f, "  client CPU %.2f us per operation", x.client_us_per_op);
     if (plan->n_pids > 0) {
         fprintf(f, ", server CPU %.2f us per operation (%u processes)", x.server_us_per_op, plan->n_pids);
@@ -59,7 +59,7 @@ void bench_print_text(FILE *f, const struct bench_plan *plan, const struct bench
     }
 }
 
-static void json_hist(FILE *f, const char *name, const struct hist *h)
+void bench_print_json_hist(FILE *f, const char *name, const struct hist *h)
 {
     fprintf(f, "\"%s_us\":{\"count\":%" PRIu64 ",\"mean\":%.1f,\"p50\":%" PRIu64 ",\"p90\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64
                ",\"max\":%" PRIu64 "},",
@@ -68,16 +68,16 @@ static void json_hist(FILE *f, const char *name, const struct hist *h)
 }
 
 /* Error words come from a server: only letters and the parentheses of our own are let through. */
-static void json_errors(FILE *f, const struct bench_result *r)
+void bench_print_json_errors(FILE *f, const struct bench_errors *e)
 {
     fputs("\"errors\":{", f);
-    for (uint32_t i = 0; i < r->errors.n; i++) {
+    for (uint32_t i = 0; i < e->n; i++) {
         fputs(i > 0 ? ",\"" : "\"", f);
-        for (const char *p = r->errors.v[i].word; *p != '\0'; p++) {
+        for (const char *p = e->v[i].word; *p != '\0'; p++) {
             bool plain = (*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') || *p == '(' || *p == ')';
             fputc(plain ? *p : '?', f);
         }
-        fprintf(f, "\":%" PRIu64, r->errors.v[i].count);
+        fprintf(f, "\":%" PRIu64, e->v[i].count);
     }
     fputs("},", f);
 }
@@ -90,10 +90,10 @@ void bench_print_json(FILE *f, const struct bench_plan *plan, const struct bench
             plan->resources, plan->rate);
     fprintf(f, "\"seconds\":%.3f,\"pairs\":%" PRIu64 ",\"acquired\":%" PRIu64 ",\"%s\":%.1f,", x.seconds, r->pairs, r->acquired,
             plan->hold > 0 ? "locks_per_s" : "pairs_per_s", x.per_second);
-    json_hist(f, "acquire", &r->acquire);
-    json_hist(f, "release", &r->release);
-    json_hist(f, "pair", &r->pair);
-    json_errors(f, r);
+    bench_print_json_hist(f, "acquire", &r->acquire);
+    bench_print_json_hist(f, "release", &r->release);
+    bench_print_json_hist(f, "pair", &r->pair);
+    bench_print_json_errors(f, &r->errors);
     fprintf(f, "\"unsent\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"client_cpu_us_per_op\":%.3f,\"server_cpu_us_per_op\":%.3f,\"server_cpu_us\":[",
             r->unsent, r->reconnects, x.client_us_per_op, x.server_us_per_op);
     for (uint32_t i = 0; i < plan->n_pids; i++) {

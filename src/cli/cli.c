@@ -69,6 +69,11 @@ const struct cli_command CLI_COMMANDS[] = {
      "target connections seconds warmup resources pipeline rate server-pids gaps kill-from-stdin hold ttl quiet",
      "Measures acquire and release pairs, as fast as they go or at a given rate.",
      "synaxis bench lock -c 64 -s 10\nsynaxis bench lock -c 64 --rate 5000 --json\nsynaxis bench lock --target redis --nodes 127.0.0.1:6379"},
+    {"bench queue", cmd_bench_queue, "[publish|consume|latency]", 0, 1, false,
+     "connections seconds warmup pipeline batch bytes partitions rate fill count consumers name server-pids kill-from-stdin quiet",
+     "Measures publishing, consuming with acknowledgements, or the time from publish to delivery, on a topic of its own (or --name's).",
+     "synaxis bench queue -c 64 -s 10\nsynaxis bench queue publish -c 4 -P 16 --batch 64 --partitions 6\n"
+     "synaxis bench queue consume --fill 100000 --count 256\nsynaxis bench queue latency --rate 1000 --json"},
     {"healthcheck", cmd_healthcheck, "", 0, 0, false, "http", "Exit code 0 when the node on this machine is ready to serve.",
      "synaxis healthcheck"},
     {"completion", cmd_completion, "bash", 0, 1, false, "", "Prints a completion script for the shell.",
