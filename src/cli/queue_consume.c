@@ -14,9 +14,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { CLAIM_COUNT = 100, CLAIM_BLOCK_MS = 5000 };
+enum { CLAIM_COUNT = 100, CLAIM_BLOCK_MS = 5000, EARLY_PAUSE_MS = 100 };
 
 struct consumer {
     struct cli *c;
@@ -108,21 +109,36 @@ static int acknowledge(struct consumer *k)
     return CLI_OK;
 }
 
+/* A server that answers at once though it was asked to wait (a member that has no partition, say) is not flooded with questions. */
+static void nothing_came(uint64_t asked_ms)
+{
+    struct timespec t = {.tv_nsec = EARLY_PAUSE_MS * 1000000};
+    if (now_ms() - asked_ms < EARLY_PAUSE_MS) {
+        nanosleep(&t, NULL);
+    }
+}
+
 static int consume(struct consumer *k)
 {
     struct cli *c = k->c;
     int code = CLI_OK;
     bool ends = c->opt.block_ms != CLI_UNSET;
-    uint64_t block_ms = ends ? c->opt.block_ms : CLAIM_BLOCK_MS;
+    uint64_t block_ms = ends ? c->opt.block_ms : CLAIM_BLOCK_MS, moved_ms = now_ms();
     while (code == CLI_OK && queue_stop == 0 && k->received < c->opt.count) {
         uint32_t count;
+        uint64_t asked_ms = now_ms();
         buf_clear(&k->receipts);
         k->n = 0;
         code = claim(k, block_ms, &count);
-        if (code == CLI_OK && count == 0 && ends) {
+        if (count == 0 && (code != CLI_OK || (ends && now_ms() - moved_ms >= block_ms))) {
             break;
         }
-        if (count > 0 && fflush(c->out) != 0) {
+        if (count == 0) {
+            nothing_came(asked_ms);
+            continue;
+        }
+        moved_ms = now_ms();
+        if (fflush(c->out) != 0) {
             fprintf(c->err, "synaxis: queue consume: standard output: %s\n  %u messages were not acknowledged and are delivered again.\n",
                     strerror(errno), count);
             return CLI_FAILED;
