@@ -25,6 +25,7 @@ struct broker {
     uint32_t n, ends[PARTITIONS], next, calls, busy_every, close_every, left, claims, acks;
     char last[512];
     bool forever; /* a claim that finds nothing is never answered */
+    uint32_t infos, grow_at; /* at this question for INFO one more message is there */
 };
 
 static void keep(char *out, slice_t s)
@@ -122,6 +123,12 @@ static void on_ack(struct broker *b, uint32_t argc, const slice_t *argv, struct 
 
 static void on_info(struct broker *b, struct buf *out)
 {
+    if (++b->infos == b->grow_at) {
+        struct stored *s = &b->m[b->n];
+        strcpy(s->payload, "late");
+        s->partition = b->n++ % PARTITIONS;
+        s->offset = b->ends[s->partition]++;
+    }
     resp_map(out, 2);
     resp_bulk_str(out, "topic");
     resp_bulk_str(out, "t");
@@ -352,17 +359,22 @@ static void many_messages_in_batches(void **state)
     free(b);
 }
 
+static void terminate_me_later(void)
+{
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        usleep(400000);
+        kill(parent, SIGTERM);
+        _exit(0);
+    }
+}
+
 static void a_signal_ends_a_wait_in_order(void **state)
 {
     (void)state;
     struct broker *b = broker();
     b->forever = true;
-    pid_t parent = getpid(), child = fork();
-    if (child == 0) {
-        usleep(300000);
-        kill(parent, SIGTERM);
-        _exit(0);
-    }
+    terminate_me_later();
     run(b, "queue consume t --group g", CLI_OK);
     assert_int_equal(b->left, 1);
     free(b);
@@ -389,6 +401,21 @@ static void tail_shows_the_last_of_each_partition(void **state)
     assert_int_equal(lines, 600);
     fake_output_free(&o);
     unlink(path);
+    free(b);
+}
+
+static void tail_follows_until_a_signal(void **state)
+{
+    (void)state;
+    struct broker *b = broker();
+    run(b, "queue publish t early", CLI_OK);
+    b->grow_at = 3;
+    terminate_me_later();
+    struct fake_output o = ask(b, "queue tail t -f --interval 50ms");
+    assert_int_equal(o.code, CLI_OK);
+    assert_string_equal(o.out, "early\nlate\n");
+    assert_true(b->infos > 3 && b->left == 0);
+    fake_output_free(&o);
     free(b);
 }
 
@@ -427,6 +454,7 @@ int main(void)
         cmocka_unit_test(many_messages_in_batches),
         cmocka_unit_test(a_signal_ends_a_wait_in_order),
         cmocka_unit_test(tail_shows_the_last_of_each_partition),
+        cmocka_unit_test(tail_follows_until_a_signal),
         cmocka_unit_test(questions_are_sent_as_they_are_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
