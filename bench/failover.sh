@@ -25,36 +25,6 @@ while [ $# -gt 0 ]; do
 done
 raw=$results/failover.jsonl
 
-# judge SYSTEM TRIAL: reads the load's result
-judge() {
-    python3 -c '
-import json, sys
-system, trial = sys.argv[1], int(sys.argv[2])
-result = json.load(open(sys.argv[3]))
-if not result["killed"] or not result["failover_us"]:
-    sys.exit(f"{system} trial {trial}: no grant came after the kill within the load: {result}")
-ms = result["failover_us"] / 1e3
-print(json.dumps({"system": system, "trial": trial, "result": {"ms": round(ms, 1), "errors": result["errors"]}}))
-print(f"  {system} trial {trial}: {ms:.0f} ms", file=sys.stderr)' "$1" "$2" "$work/load.json" >>"$raw" || die "trial $2 failed"
-}
-
-# load COMMAND...: in the background, with the kill order to come on descriptor 9
-load() {
-    rm -f "$work/kill"
-    mkfifo "$work/kill"
-    "$@" <"$work/kill" >"$work/load.json" 2>>"$work/client.log" &
-    load_pid=$!
-    pids+=("$load_pid")
-    exec 9>"$work/kill"
-}
-
-# strike PID: orders the kill and waits for the end of the load
-strike() {
-    echo "$1" >&9
-    exec 9>&-
-    wait "$load_pid" || die "the load failed: $(tail -2 "$work/client.log")"
-}
-
 all_up() { "$bin" status --nodes "$sx_nodes" --timeout 2s | grep -q '^OK'; }
 
 # A new leader has a new term. When the term stayed, the leadership had just moved away from the node that was killed: again.

@@ -34,10 +34,12 @@ bench_begin() {
     mkdir -p "$results"
 }
 
-# Installs the peers from Debian without letting them start as services.
-bench_peers() {
+bench_peers() { bench_install etcd-server redis-server golang-go golang-etcd-server-dev gcc libc6-dev python3 curl; }
+
+# Installs packages from Debian without letting servers among them start as services.
+bench_install() {
     local package missing=()
-    for package in etcd-server redis-server golang-go golang-etcd-server-dev gcc libc6-dev python3 curl; do
+    for package in "$@"; do
         dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -118,7 +120,8 @@ join() {
     echo "$*"
 }
 
-# --- Synaxis: three nodes. Arrays sx_resp, sx_peer, sx_http, sx_pid by node number 1..3.
+# --- Synaxis: three nodes. Arrays sx_resp, sx_peer, sx_http, sx_pid by node number 1..3; sx_env: more settings, NAME=value each.
+sx_env=()
 
 sx_ports() {
     local n
@@ -132,7 +135,7 @@ sx_ports() {
 }
 
 sx_start_node() {
-    launch "$work/n$1.log" env NODE_ID="n$1" CLUSTER_NODES="$sx_members" RESP_PORT="${sx_resp[$1]}" PEER_PORT="${sx_peer[$1]}" \
+    launch "$work/n$1.log" env "${sx_env[@]}" NODE_ID="n$1" CLUSTER_NODES="$sx_members" RESP_PORT="${sx_resp[$1]}" PEER_PORT="${sx_peer[$1]}" \
         NODE_PORT="${sx_http[$1]}" DATA_DIR="$work/n$1" "$bin" server
     sx_pid[$1]=$pid
 }
@@ -231,3 +234,39 @@ redis_start() {
 }
 
 redis_stop() { quit TERM "$redis_pid"; }
+
+# --- A load that kills a server by order, for the failover scripts, which set where the rows go.
+raw=
+
+# judge SYSTEM TRIAL: reads the load's result from $work/load.json and appends a row to $raw
+judge() {
+    python3 -c '
+import json, sys
+system, trial = sys.argv[1], int(sys.argv[2])
+result = json.load(open(sys.argv[3]))
+if not result["killed"] or not result["failover_us"]:
+    sys.exit(f"{system} trial {trial}: nothing succeeded after the kill within the load: {result}")
+ms = result["failover_us"] / 1e3
+print(json.dumps({"system": system, "trial": trial, "result": {"ms": round(ms, 1), "errors": result["errors"]}}))
+print(f"  {system} trial {trial}: {ms:.0f} ms", file=sys.stderr)' "$1" "$2" "$work/load.json" >>"$raw" || die "trial $2 failed"
+}
+
+# load COMMAND...: in the background, with the kill order to come on descriptor 9
+load() {
+    rm -f "$work/kill"
+    mkfifo "$work/kill"
+    "$@" <"$work/kill" >"$work/load.json" 2>>"$work/client.log" &
+    load_pid=$!
+    pids+=("$load_pid")
+    exec 9>"$work/kill"
+}
+
+# strike PID: orders the kill and waits for the end of the load
+strike() {
+    echo "$1" >&9
+    exec 9>&-
+    wait "$load_pid" || die "the load failed: $(tail -2 "$work/client.log")"
+}
+
+# User and system time of a process, in clock ticks.
+process_ticks() { sed 's/.*) //' "/proc/$1/stat" | awk '{print $12 + $13}'; }
