@@ -33,19 +33,25 @@ static bool number_of(slice_t map, const char *key, uint64_t *out)
     return found;
 }
 
-/* The bytes of INFO's array of partitions: a row each with partition, start and end. */
+/* INFO's rows of partitions, wherever in the reply they stand: the array whose maps have a partition, a start and an end. */
 static bool partition_rows(slice_t info, struct reader *rows, uint32_t *n)
 {
-    static const char *const keys[] = {"partition_list", "partitions", "parts"};
-    for (uint32_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        slice_t value;
-        struct resp_value v;
-        if (resp_map_value(info, keys[i], &value)) {
-            *rows = reader_of(value);
-            if (resp_next(rows, &v) && v.type == RT_ARRAY) {
-                *n = v.count;
-                return true;
-            }
+    struct reader r = reader_of(info);
+    struct resp_value map, v, found;
+    if (!resp_next(&r, &map) || map.type != RT_MAP) {
+        return false;
+    }
+    for (uint32_t i = 0; i < map.count && resp_skip(&r); i++) {
+        struct reader value = r, first;
+        bool array = resp_next(&value, &v) && v.type == RT_ARRAY && v.count > 0;
+        first = value;
+        if (array && resp_map_get(queue_next_message(&first), "partition", &found)) {
+            *rows = value;
+            *n = v.count;
+            return true;
+        }
+        if (!resp_skip(&r)) {
+            return false;
         }
     }
     return false;

@@ -2,6 +2,7 @@
  * refusals and lost connections end neither. No figure is looked at. */
 #include "cli/bench_queue_load.h"
 #include "cli/bench_queue_wire.h"
+#include "cli/cli.h"
 #include "fake_server.h"
 
 #include <setjmp.h>
@@ -14,7 +15,7 @@
 enum { STORED_MAX = 1 << 20 };
 
 struct broker {
-    uint32_t stored, next, acks, doubles, wrong, calls, refuse_every, close_every;
+    uint32_t stored, next, acks, doubles, wrong, calls, made, deleted, refuse_every, close_every;
     uint8_t acked[STORED_MAX];
     char stamps[STORED_MAX][QUEUE_STAMP_BYTES];
 };
@@ -83,6 +84,10 @@ static enum fake_verdict broker_answer(void *arg, uint32_t argc, const slice_t *
             store(b, argv[i]);
             resp_bulk_str(out, "t:0:0");
         }
+    } else if (slice_ieq(argv[0], "QUEUE.CREATE") || slice_ieq(argv[0], "QUEUE.DELETE")) {
+        b->made += slice_ieq(argv[0], "QUEUE.CREATE");
+        b->deleted += slice_ieq(argv[0], "QUEUE.DELETE");
+        resp_simple(out, "OK");
     } else if (slice_ieq(argv[0], "QUEUE.CONSUME")) {
         on_consume(b, argv, out);
     } else {
@@ -171,6 +176,28 @@ static void refusals_and_lost_connections_end_nothing(void **state)
     free(b);
 }
 
+static void whole_runs_report_what_they_did(void **state)
+{
+    (void)state;
+    static const struct { const char *words, *expect; } cases[] = {
+        {"bench queue consume --fill 6400 --count 20 --json -q", "\"acked\":6400,"},
+        {"bench queue publish -c 2 -P 2 --batch 4 -s 1 --warmup 0 --partitions 3 --json -q", "\"mode\":\"publish\",\"loop\":\"closed\",\"connections\":2,"},
+        {"bench queue latency -c 1 -P 16 --rate 200 -s 1 --warmup 0 -q", "deliver  p50"}};
+    for (uint32_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct broker *b = calloc(1, sizeof *b);
+        struct fake_server *s = fake_server_start(broker_answer, b);
+        uint16_t ports[] = {fake_server_port(s), 0};
+        struct fake_output o = fake_run(ports, cases[i].words);
+        fake_server_stop(s);
+        if (o.code != CLI_OK || strstr(o.out, cases[i].expect) == NULL) {
+            fail_msg("%s: exit code %d: %s%s", cases[i].words, o.code, o.out, o.err);
+        }
+        assert_true(b->made == 1 && b->deleted == 1 && b->wrong == 0);
+        fake_output_free(&o);
+        free(b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +205,7 @@ int main(void)
         cmocka_unit_test(consumers_acknowledge_each_once),
         cmocka_unit_test(latency_times_every_message),
         cmocka_unit_test(refusals_and_lost_connections_end_nothing),
+        cmocka_unit_test(whole_runs_report_what_they_did),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

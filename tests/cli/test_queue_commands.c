@@ -31,7 +31,7 @@ struct broker {
 static void keep(char *out, slice_t s)
 {
     size_t n = s.len < TEXT_MAX - 1 ? s.len : TEXT_MAX - 1;
-    memcpy(out, s.ptr, n);
+    memcpy(out, n > 0 ? s.ptr : (const uint8_t *)"", n);
     out[n] = '\0';
 }
 
@@ -129,10 +129,12 @@ static void on_info(struct broker *b, struct buf *out)
         s->partition = b->n++ % PARTITIONS;
         s->offset = b->ends[s->partition]++;
     }
-    resp_map(out, 2);
+    resp_map(out, 3);
     resp_bulk_str(out, "topic");
     resp_bulk_str(out, "t");
     resp_bulk_str(out, "partitions");
+    resp_int(out, PARTITIONS);
+    resp_bulk_str(out, "places");
     resp_array(out, PARTITIONS);
     for (uint32_t i = 0; i < PARTITIONS; i++) {
         resp_map(out, 3);
