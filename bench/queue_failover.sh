@@ -40,8 +40,8 @@ all_up() { "$bin" status --nodes "$sx_nodes" --timeout 2s | grep -q '^OK'; }
 
 # A new leader has a new term. When the term stayed, the leadership had just moved away from the node that was killed: again.
 trial() {
-    local leader term now
-    while :; do
+    local leader term now attempt
+    for attempt in $(seq 10); do
         wait_until 30 "all nodes" all_up
         load "$bin" bench queue publish --name failover --json -q --nodes "$sx_nodes" -c 16 -s 4 --warmup 0 --kill-from-stdin
         sleep 1
@@ -55,10 +55,13 @@ trial() {
         quit KILL "${sx_pid[leader]}"
         read -r _ now <<<"$(partition_leader)"
         sx_start_node "$leader"
-        [ "${now:-0}" -le "$term" ] || break
-        say "  the leadership had moved before the kill: the trial is repeated"
+        if [ "${now:-0}" -gt "$term" ]; then
+            judge synaxis "$1"
+            return
+        fi
+        say "  the leadership had moved before the kill: trial $1 is repeated ($attempt)"
     done
-    judge synaxis "$1"
+    die "trial $1: no leader of the partition could be killed"
 }
 
 bench_need_synaxis

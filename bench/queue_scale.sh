@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.." || exit 1
 . bench/lib.sh
 . bench/queue_lib.sh
 
-seconds=6 warmup=2 fill=100000 idle=30 only=partitions,groups,idle
+seconds=6 warmup=2 fill=300000 idle=30 only=partitions,groups,idle
 while [ $# -gt 0 ]; do
     case "$1" in
     --seconds) seconds=$2 ;;
