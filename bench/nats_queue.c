@@ -4,6 +4,7 @@
  *   nats_queue -ports 7001,7002,7003 setup                      stream `bench`, subjects bench.*, 3 replicas, file storage
  *   nats_queue -ports ... -c 64 -window 1 -s 10 publish         each connection has `window` messages unacknowledged
  *   nats_queue -ports ... -n 100000 -batch 256 consume          fills the stream, then one pull consumer with explicit acks
+ *                                                             connected to the server that leads the consumer, or with -at-leader 0 not
  *   nats_queue -ports ... -rate 1000 -s 10 latency              publish to deliver, open loop, time stamps in the payload
  *
  * A publish carries a reply subject of its own; JetStream answers there once a majority of the stream's replicas has the message. (It
@@ -35,10 +36,10 @@ static struct {
     uint64_t seconds, warmup_s, total, rate;
     size_t bytes;
     const char *pids;
-    bool ack_sync;
+    bool ack_sync, at_leader;
     int replicas;
 } opt = {.connections = 64, .window = 1, .batch = 256, .partitions = 1, .seconds = 10, .warmup_s = 2, .total = 100000, .rate = 1000, .bytes = 128,
-         .replicas = 3};
+         .replicas = 3, .at_leader = true};
 
 static struct conn conns[CONNS_MAX];
 static int epoll_fd;
@@ -362,16 +363,27 @@ static bool acks_are_done(void)
     return request("$JS.API.CONSUMER.INFO.bench.puller", "") && strstr(answer, floor) != NULL && strstr(answer, "\"num_ack_pending\":0") != NULL;
 }
 
+/* A connection to the server that leads the consumer, or with -at-leader 0 to another, which passes the messages on: a third more work, and the
+ * greater part of what makes two runs differ when it is left to chance. */
+static struct conn *connection_of_puller(void)
+{
+    request("$JS.API.CONSUMER.INFO.bench.puller", "");
+    const char *leader = strstr(answer, "\"leader\":\"s");
+    uint32_t number = leader != NULL ? (uint32_t)(leader[11] - '1') : 0;
+    return &conns[(number + !opt.at_leader) % opt.n_ports];
+}
+
 static void mode_consume(void)
 {
     open_conns(4);
     fill();
     make_consumer();
     usleep(500000);
+    struct conn *puller = connection_of_puller();
     load.measuring = true;
     struct meters from = meters_read(opt.pids);
-    pull(&conns[0]);
-    flush_conn(&conns[0]);
+    pull(puller);
+    flush_conn(puller);
     uint64_t deadline = now_us() + 120000000;
     while ((load.received < opt.total || (opt.ack_sync && load.confirmed < opt.total)) && now_us() < deadline) {
         turn(now_us() + 100000, on_delivered);
@@ -408,7 +420,6 @@ static void mode_latency(void)
         flush_conn(&conns[1]);
         if (!load.measuring && now_us() >= from_us) {
             load.measuring = true;
-            load.received = load.asked - (load.asked - load.received);
             from = meters_read(opt.pids);
         }
         turn(due_us < end_us ? due_us : end_us, on_delivered);
@@ -444,6 +455,8 @@ static void read_options(int argc, char **argv)
             opt.pids = value;
         } else if (strcmp(name, "-ack-sync") == 0) {
             opt.ack_sync = n != 0;
+        } else if (strcmp(name, "-at-leader") == 0) {
+            opt.at_leader = n != 0;
         } else if (strcmp(name, "-replicas") == 0) {
             opt.replicas = (int)n;
         } else {

@@ -73,9 +73,9 @@ round_nats() {
     nats_setup
     record nats async "$1" nats_bench -c 4 -window 256 -s "$seconds" publish
     nats_setup
-    record nats consume "$1" nats_bench -n "$fill" -batch 256 consume
+    record nats at-leader "$1" nats_bench -n "$fill" -batch 256 consume
     nats_setup
-    record nats consume-sync "$1" nats_bench -n "$fill" -batch 256 -ack-sync 1 consume
+    record nats consume "$1" nats_bench -n "$fill" -batch 256 -at-leader 0 consume
     nats_setup
     record nats latency "$1" nats_bench -rate 1000 -s "$seconds" latency
     nats_stop
