@@ -61,6 +61,17 @@ enum {
     LIMIT_IDEM_MS = 2 * 60 * 1000,                 /* longer than any client's retries */
     LIMIT_LIST_REPLY = 1000,                       /* rows in one LIST reply; the cursor leads on */
 
+    /* Queues. */
+    LIMIT_CLAIM_MESSAGES = 10 * 1000,              /* deliveries of one claim: 450 KB of reply, under 2 ms of applying */
+    LIMIT_PENDING_PER_POSITION = 100 * 1000,       /* in flight, available again or waiting; 25 MB; beyond, nothing new is taken */
+    LIMIT_DEAD_PER_POSITION = 1000 * 1000,         /* 250 MB: a consumer that refuses everything is held up, not the node */
+    LIMIT_DELAYED_PER_PARTITION = 100 * 1000,      /* delayed messages keep a timer each; 8 MB; PUBLISH_LIMIT beyond */
+    LIMIT_ERASED_PER_PARTITION = 1000 * 1000,      /* deleted in the middle, 8 bytes each */
+    LIMIT_ORDERED_BACKLOG = 16 * 1000 * 1000,      /* four bytes a message are kept in memory of an ORDERED partition */
+    LIMIT_GROUPS_PER_PARTITION = 1024,             /* each holds messages back and is looked at when one is consumed */
+    LIMIT_CONSUMERS_PER_POSITION = 10 * 1000,      /* XREADGROUP makes them by name, nothing but XGROUP DELCONSUMER ends them */
+    LIMIT_PARTS_PER_CLAIM = 4096,                  /* partitions of one topic in one group */
+
     /* Doors of one node. */
     LIMIT_CONNECTIONS = 10 * 1000,                 /* Redis' default; each may hold a buffer */
     LIMIT_REQUESTS_PARKED = 100 * 1000,            /* waiting for a leader; beyond it BUSY at once */

@@ -226,7 +226,8 @@ void queue_sm_free(struct queue_sm *sm);
 void queue_sm_apply(struct queue_sm *sm, uint64_t index, uint64_t term, uint64_t time_ms, slice_t op, struct queue_out *out);
 /* Log time at which a TICK would do something; UINT64_MAX: never. */
 uint64_t queue_sm_next_due_ms(const struct queue_sm *sm);
-/* True when a claim would find something now, as far as this replica has applied. No allocation, O(partitions asked for). */
+/* True when a claim would be answered now, as far as this replica has applied: it would find something, or be refused. Also when it would make
+ * its position or take it over (which is done once). No allocation, O(partitions asked for). */
 bool queue_sm_available(const struct queue_sm *sm, const struct queue_claim *c);
 /* The largest generation seen at a partition for a consumer group; 0: none. */
 uint64_t queue_sm_generation(const struct queue_sm *sm, uint64_t topic, uint32_t partition, slice_t group);
@@ -269,6 +270,8 @@ void queue_sm_pending(const struct queue_sm *sm, uint64_t topic, uint32_t partit
                       uint32_t max, void (*fn)(void *arg, const struct pending_info *p), void *arg);
 void queue_sm_consumers(const struct queue_sm *sm, uint64_t topic, uint32_t partition, slice_t group, uint64_t now_log_ms,
                         void (*fn)(void *arg, const struct consumer_info *c), void *arg);
+/* The first offset whose id is >= id; the partition's end when there is none, UINT64_MAX when there is no such partition. */
+uint64_t queue_sm_find_id(const struct queue_sm *sm, uint64_t topic, uint32_t partition, struct stream_id id);
 bool queue_sm_deleted(const struct queue_sm *sm, uint64_t topic, uint32_t partition, uint64_t offset); /* below start, or erased */
 /* Does anyone still need a message of [from, to]: not consumed by every group, in flight, dead, or retained? For reclaiming space. */
 bool queue_sm_needs(const struct queue_sm *sm, uint64_t topic, uint32_t partition, uint64_t from, uint64_t to);
