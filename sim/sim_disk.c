@@ -330,6 +330,17 @@ static void job_trim(struct sim_node *n, const struct disk_job *j, enum store_st
     *st = store_trim(n->store, limits);
 }
 
+static void job_keep(struct sim_node *n, const struct disk_job *j, enum store_status *st)
+{
+    uint64_t files[256];
+    size_t count = j->data.len / 8;
+    syn_assert(count <= sizeof files / sizeof files[0]);
+    for (size_t i = 0; i < count; i++) {
+        files[i] = le64_get(j->data.ptr + 8 * i);
+    }
+    *st = store_backlog_keep(n->store, j->group, files, count);
+}
+
 static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)
 {
     struct event ev = {.group = j->group, .index = j->index, .offset = j->offset, .last = j->last};
@@ -358,6 +369,18 @@ static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)
         break;
     case EF_SNAP_LOAD: job_load(s, n, j); return;
     case EF_TRIM: job_trim(n, j, &st); break;
+    case EF_SNAP_ATTACH: st = store_snapshot_attach(n->store, j->group, j->index, buf_slice(&j->data)); break;
+    case EF_BACKLOG_WRITE:
+        st = store_backlog_write(n->store, j->group, j->index, j->offset, buf_slice(&j->data));
+        ev.type = EV_BACKLOG_WRITTEN;
+        break;
+    case EF_BACKLOG_READ:
+        buf_clear(&j->data);
+        st = store_backlog_read(n->store, j->group, j->index, j->offset, j->max, &j->data);
+        ev.type = EV_BACKLOG_LOADED;
+        ev.data = buf_slice(&j->data);
+        break;
+    case EF_BACKLOG_KEEP: job_keep(n, j, &st); break;
     default: SYN_UNREACHABLE();
     }
     ev.ok = st == STORE_OK;

@@ -48,6 +48,9 @@ static void options_fill(struct sim *s, struct sim_node *n)
     o->request_timeout_ms = 2000;
     o->max_retries = 3;
     o->lock_ttl_ms = 3000;
+    o->num_partitions = 3;
+    o->max_deliver = 3;
+    o->ack_timeout_ms = 2000;
     snprintf(o->client_host, sizeof o->client_host, "h%u", n->index + 1);
     o->resp_port = 7379;
     o->http_port = 8000;
@@ -131,6 +134,10 @@ static void effect_carry(struct sim *s, struct sim_node *n, struct effect *e)
     case EF_SNAP_READ_RAW:
     case EF_SNAP_WRITE_RAW:
     case EF_SNAP_LOAD:
+    case EF_SNAP_ATTACH:
+    case EF_BACKLOG_WRITE:
+    case EF_BACKLOG_READ:
+    case EF_BACKLOG_KEEP:
     case EF_TRIM: sim_disk_effect(s, n, e); break;
     case EF_REPLY: sim_conn_reply(s, n, e->conn, buf_slice(&e->data)); break;
     case EF_CLOSE_CONN: sim_conn_hangup(s, n, e->conn); break;

@@ -18,6 +18,7 @@ enum peer_kind {
     PEER_FORWARD_REPLY,
     PEER_PROBE,          /* deadlock edge chasing between groups */
     PEER_PLACEMENT,      /* the replica set and leader of a group, as its leader knows them */
+    PEER_QUEUE_CHANGED,  /* a consumer group has a new assignment: the receiver's members of it join anew */
     PEER_KIND_MAX
 };
 
@@ -73,6 +74,12 @@ struct peer_placement {
     slice_t config;        /* consensus_config_encode */
 };
 
+struct peer_queue_changed {
+    uint64_t topic;
+    slice_t group;
+    uint64_t generation;
+};
+
 struct peer_msg {
     enum peer_kind kind;
     union {
@@ -82,6 +89,7 @@ struct peer_msg {
         struct peer_forward_reply forward_reply;
         struct peer_probe probe;
         struct peer_placement placement;
+        struct peer_queue_changed queue_changed;
     } u;
 };
 

@@ -53,6 +53,9 @@
     F(PLACEMENT, u.placement.group, U32, UINT32_MAX) \
     F(PLACEMENT, u.placement.leader, U32, UINT32_MAX - 1) \
     F(PLACEMENT, u.placement.term, U64, UINT64_MAX) \
-    F(PLACEMENT, u.placement.config, BYTES, 1024)
+    F(PLACEMENT, u.placement.config, BYTES, 1024) \
+    F(QUEUE_CHANGED, u.queue_changed.topic, U64, UINT64_MAX) \
+    F(QUEUE_CHANGED, u.queue_changed.group, BYTES, LIMIT_KEY_BYTES) \
+    F(QUEUE_CHANGED, u.queue_changed.generation, U64, UINT64_MAX)
 
 #endif

@@ -40,6 +40,8 @@ struct log_thread {
     uint64_t waiting_seq;
     struct log_job *jobs;
     struct log_job **jobs_end;
+    struct log_job *reads;     /* BACKLOG_READ */
+    struct log_job **reads_end;
     struct outbox out;
     bool stopping;
     bool upkeep_stopping;
@@ -179,6 +181,19 @@ static enum store_status run_trim(struct store *s, const struct log_job *j)
     return st;
 }
 
+static enum store_status run_keep(struct store *s, const struct log_job *j)
+{
+    size_t n = j->data.len / 8;
+    uint64_t *files = calloc(n + 1, sizeof *files);
+    syn_assert(files != NULL);
+    for (size_t i = 0; i < n; i++) {
+        files[i] = le64_get(j->data.ptr + 8 * i);
+    }
+    enum store_status st = store_backlog_keep(s, j->group, files, n);
+    free(files);
+    return st;
+}
+
 static enum store_status run_kind(struct store *s, struct log_job *j)
 {
     switch (j->kind) {
@@ -197,6 +212,15 @@ static enum store_status run_kind(struct store *s, struct log_job *j)
         return store_snapshot_load(s, j->group, j->index, gather, &j->data);
     case LOG_JOB_TRIM:
         return run_trim(s, j);
+    case LOG_JOB_ATTACH:
+        return store_snapshot_attach(s, j->group, j->index, buf_slice(&j->data));
+    case LOG_JOB_BACKLOG_WRITE:
+        return store_backlog_write(s, j->group, j->index, j->offset, buf_slice(&j->data));
+    case LOG_JOB_BACKLOG_READ:
+        buf_clear(&j->data);
+        return store_backlog_read(s, j->group, j->index, j->offset, j->max, &j->data);
+    case LOG_JOB_BACKLOG_KEEP:
+        return run_keep(s, j);
     }
     SYN_UNREACHABLE();
 }
@@ -242,14 +266,17 @@ static void upkeep_main(void *arg)
     for (;;) {
         prepare_if_needed(t);
         uv_mutex_lock(&t->mutex);
-        bool idle = t->jobs == NULL && !t->upkeep_stopping;
+        bool idle = t->jobs == NULL && t->reads == NULL && !t->upkeep_stopping;
         if (idle && t->prepare_full && !t->dead) {
             uv_cond_timedwait(&t->upkeep_wake, &t->mutex, RETRY_MS * 1000000ull);
         } else if (idle && !store_needs_prepare(t->store)) {
             uv_cond_wait(&t->upkeep_wake, &t->mutex);
         }
-        struct log_job *j = t->jobs;
-        if (j != NULL) {
+        struct log_job *j = t->reads != NULL ? t->reads : t->jobs;
+        if (j != NULL && j == t->reads) {
+            t->reads = j->next;
+            t->reads_end = t->reads == NULL ? &t->reads : t->reads_end;
+        } else if (j != NULL) {
             t->jobs = j->next;
             t->jobs_end = t->jobs == NULL ? &t->jobs : t->jobs_end;
         }
@@ -310,6 +337,7 @@ struct log_thread *log_thread_start(struct store *store, uv_loop_t *loop, const 
     t->store = store;
     t->cb = *callbacks;
     t->jobs_end = &t->jobs;
+    t->reads_end = &t->reads;
     t->out.jobs_end = &t->out.jobs;
     if (uv_async_init(loop, &t->async, on_async) != 0) {
         free(t);
@@ -363,8 +391,13 @@ void log_thread_submit(struct log_thread *t, struct log_job *take_job)
     take_job->next = NULL;
     uv_mutex_lock(&t->mutex);
     syn_assert(!t->stopping);
-    *t->jobs_end = take_job;
-    t->jobs_end = &take_job->next;
+    if (take_job->kind == LOG_JOB_BACKLOG_READ) {
+        *t->reads_end = take_job;
+        t->reads_end = &take_job->next;
+    } else {
+        *t->jobs_end = take_job;
+        t->jobs_end = &take_job->next;
+    }
     uv_cond_signal(&t->upkeep_wake);
     uv_mutex_unlock(&t->mutex);
 }

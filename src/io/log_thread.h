@@ -21,7 +21,8 @@ struct log_thread_callbacks {
     void (*space)(void *arg, bool low);
 };
 
-enum log_job_kind { LOG_JOB_SNAPSHOT_WRITE, LOG_JOB_SNAPSHOT_ABORT, LOG_JOB_READ_RAW, LOG_JOB_WRITE_RAW, LOG_JOB_LOAD, LOG_JOB_TRIM };
+enum log_job_kind { LOG_JOB_SNAPSHOT_WRITE, LOG_JOB_SNAPSHOT_ABORT, LOG_JOB_READ_RAW, LOG_JOB_WRITE_RAW, LOG_JOB_LOAD, LOG_JOB_TRIM,
+                    LOG_JOB_ATTACH, LOG_JOB_BACKLOG_WRITE, LOG_JOB_BACKLOG_READ, LOG_JOB_BACKLOG_KEEP };
 
 /* One job of the upkeep thread; the fields are the arguments of the store function of that name. Freed by log_thread after
  * finished; the fields may be read, and data may be swapped out, until then. */
@@ -31,7 +32,7 @@ struct log_job {
     uint64_t index;
     uint64_t term;
     uint64_t offset;
-    uint32_t max;           /* READ_RAW */
+    uint32_t max;           /* READ_RAW, BACKLOG_READ. The index of BACKLOG jobs is the file's number */
     bool last;              /* SNAPSHOT_WRITE, WRITE_RAW: in; READ_RAW: out */
     struct buf data;        /* in: the chunk (TRIM: u64 per group, little-endian). out: READ_RAW, and LOAD: all of the snapshot */
     enum store_status status;
@@ -49,7 +50,7 @@ void log_thread_append(struct log_thread *t, struct buf *take_records, uint64_t 
 /* Blocks until what was appended up to seq is durable or refused, at most us microseconds. The callback comes by the loop as ever. */
 void log_thread_wait(struct log_thread *t, uint64_t seq, uint32_t us);
 struct log_job *log_job_new(enum log_job_kind kind, uint32_t group, uint64_t index);
-/* Jobs run in the order given, on the upkeep thread. */
+/* Jobs run in the order given, on the upkeep thread; but BACKLOG_READ comes before what waits: a consumer is waiting for it. */
 void log_thread_submit(struct log_thread *t, struct log_job *take_job);
 /* Drains: everything appended is durable and every job is done (unless the store failed, or has had no room for a last
  * try), its callbacks are called, the threads have ended. Blocks. closed (may be NULL) is called by the loop when it no

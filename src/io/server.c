@@ -99,6 +99,9 @@ static void node_options_of(const struct config *c, struct node_options *o)
     o->request_timeout_ms = (uint32_t)config_number(c, SETTING_REQUEST_TIMEOUT);
     o->max_retries = (uint32_t)config_number(c, SETTING_MAX_RETRIES);
     o->lock_ttl_ms = config_number(c, SETTING_LOCK_TTL);
+    o->num_partitions = (uint32_t)config_number(c, SETTING_NUM_PARTITIONS);
+    o->max_deliver = (uint32_t)config_number(c, SETTING_MAX_DELIVERY_ATTEMPTS);
+    o->ack_timeout_ms = config_number(c, SETTING_ACK_TIMEOUT);
     o->resp_port = (uint16_t)config_number(c, SETTING_RESP_PORT);
     o->http_port = (uint16_t)config_number(c, SETTING_NODE_PORT);
     o->snapshot_log_bytes = 64 * 1024 * 1024;

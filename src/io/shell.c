@@ -56,6 +56,10 @@ static void shell_effect(struct shell *s, struct effect *e)
     case EF_SNAP_READ_RAW:
     case EF_SNAP_WRITE_RAW:
     case EF_SNAP_LOAD:
+    case EF_SNAP_ATTACH:
+    case EF_BACKLOG_WRITE:
+    case EF_BACKLOG_READ:
+    case EF_BACKLOG_KEEP:
     case EF_TRIM: disk_effect(s, e); break;
     case EF_LOGLINE:
         buf_put_u8(&e->data, 0);

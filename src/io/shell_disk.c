@@ -82,6 +82,13 @@ static void job_done(void *arg, struct log_job *job)
         ev.type = EV_SNAP_RAW_WRITTEN;
         ev.offset = job->offset + (uint64_t)(uintptr_t)job->owner;
         break;
+    case LOG_JOB_BACKLOG_WRITE:
+        ev.type = EV_BACKLOG_WRITTEN;
+        break;
+    case LOG_JOB_BACKLOG_READ:
+        ev.type = EV_BACKLOG_LOADED;
+        ev.data = buf_slice(&job->data);
+        break;
     case LOG_JOB_LOAD:
         if (ok) {
             feed_start(s, job);
@@ -120,6 +127,10 @@ void disk_effect(struct shell *s, struct effect *e)
     case EF_SNAP_WRITE_RAW: disk_job(s, LOG_JOB_WRITE_RAW, e); break;
     case EF_SNAP_LOAD: disk_job(s, LOG_JOB_LOAD, e); break;
     case EF_TRIM: disk_job(s, LOG_JOB_TRIM, e); break;
+    case EF_SNAP_ATTACH: disk_job(s, LOG_JOB_ATTACH, e); break;
+    case EF_BACKLOG_WRITE: disk_job(s, LOG_JOB_BACKLOG_WRITE, e); break;
+    case EF_BACKLOG_READ: disk_job(s, LOG_JOB_BACKLOG_READ, e); break;
+    case EF_BACKLOG_KEEP: disk_job(s, LOG_JOB_BACKLOG_KEEP, e); break;
     default: SYN_UNREACHABLE();
     }
 }

@@ -76,6 +76,7 @@ static void node_recover_group(struct node *n, struct node_group *g, const struc
     g->recover_run = sg;
     g->hosted = true;
     g->locks = group_new_locks(n, g->id);
+    queue_host(n, g);
 }
 
 struct node *node_new(const struct node_options *o, const struct store_recovery *recovered, uint64_t now_ms, uint64_t wall_ms)
@@ -95,6 +96,8 @@ struct node *node_new(const struct node_options *o, const struct store_recovery 
     map_init(&n->requests);
     wheel_init(&n->wheel, now_ms);
     lock_out_init(&n->lock_out);
+    queue_out_init(&n->queue_out);
+    topics_out_init(&n->topics_out);
     metrics_init(&n->metrics);
     n->doors = doors_new(n);
     n->dirty = calloc(o->groups, sizeof *n->dirty);
@@ -136,6 +139,8 @@ void node_free(struct node *n)
     }
     links_fini(n);
     lock_out_fini(&n->lock_out);
+    queue_out_fini(&n->queue_out);
+    topics_out_fini(&n->topics_out);
     metrics_fini(&n->metrics);
     map_fini(&n->requests);
     buf_fini(&n->log_buf);
@@ -242,6 +247,8 @@ static void node_timers(struct node *n)
     links_timers(n);
     route_timers(n);
     doors_timers(n);
+    members_timers(n);
+    consume_timers(n);
     if (n->now_ms >= n->housekeeping_ms) {
         n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
         for (uint32_t i = 0; i < n->opt.groups; i++) {
@@ -251,6 +258,7 @@ static void node_timers(struct node *n)
                 rejoin_ask(n, g);
                 group_session_duty(n, g);
                 probe_duty(n, g);
+                queue_housekeeping(n, g);
             }
         }
     }
@@ -267,7 +275,7 @@ static uint64_t node_next_deadline(const struct node *n)
         uint64_t d = g->hosted ? group_deadline(n, g) : UINT64_MAX;
         at = d < at ? d : at;
     }
-    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n)};
+    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n), doors_queue_deadline(n)};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         at = others[i] < at ? others[i] : at;
     }
@@ -317,6 +325,7 @@ static void node_turn_end(struct node *n)
     if (n->now_ms >= n->deadline_ms) {
         node_timers(n);
     }
+    doors_turn(n);
     for (uint32_t i = 0; i < n->n_dirty; i++) {
         struct node_group *g = &n->groups[n->dirty[i]];
         group_deliver(n, g);
@@ -366,6 +375,8 @@ static void node_dispatch(struct node *n, struct event *ev)
     case EV_SNAP_RAW: snapshot_raw(n, g, ev); break;
     case EV_SNAP_RAW_WRITTEN: snapshot_raw_written(n, g, ev); break;
     case EV_SNAP_PIECE: snapshot_piece(n, g, ev); break;
+    case EV_BACKLOG_WRITTEN: queue_backlog_written(n, g, ev); break;
+    case EV_BACKLOG_LOADED: queue_backlog_loaded(n, g, ev); break;
     case EV_SHUTDOWN: node_shutdown(n); break;
     default: SYN_UNREACHABLE();
     }

@@ -76,9 +76,10 @@ void dedup_add(struct dedup *d, struct request_id req, uint64_t now_ms, uint8_t 
 void dedup_add_idem(struct dedup *d, slice_t id, uint64_t now_ms, uint8_t code, slice_t reply);
 /* Equal on replicas with equal histories. */
 uint64_t dedup_hash(const struct dedup *d);
-/* One record each (u8 1 origin, 2 record, 3 idem; u32 length; body) in an order that restores to an equal table. */
-void dedup_save(const struct dedup *d, struct buf *out);
-/* Takes one body of kind 1-3 as saved; false: malformed. */
-bool dedup_restore(struct dedup *d, uint8_t kind, slice_t body);
+/* One record each: u8 first_kind for an origin, + 1 for a record, + 2 for an idem; u32 length; body. In an order that restores to an equal
+ * table. */
+void dedup_save(const struct dedup *d, struct buf *out, uint8_t first_kind);
+/* Takes the body of an origin (which 0), record (1) or idem (2) as saved at log time now_ms; false: malformed. */
+bool dedup_restore(struct dedup *d, uint8_t which, slice_t body, uint64_t now_ms);
 
 #endif

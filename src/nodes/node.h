@@ -39,6 +39,8 @@ enum event_type {
     EV_SNAP_RAW,         /* group, index, offset, data, last, ok: answer to EF_SNAP_READ_RAW; peer echoed */
     EV_SNAP_RAW_WRITTEN, /* group, index, offset = bytes received so far, last, ok: answer to EF_SNAP_WRITE_RAW */
     EV_SNAP_PIECE,       /* group, index, data, last, ok: answer to EF_SNAP_LOAD, in pieces */
+    EV_BACKLOG_WRITTEN,  /* group, index = file, offset, ok: answer to EF_BACKLOG_WRITE (written, not synced) */
+    EV_BACKLOG_LOADED,   /* group, index = file, offset, data, ok: answer to EF_BACKLOG_READ */
     EV_SHUTDOWN,         /* hand over leaderships, refuse new work, then EF_STOP */
 };
 
@@ -77,6 +79,10 @@ enum effect_type {
     EF_SNAP_READ_RAW,  /* group, index, offset, value = at most so many bytes, peer: for whom (echoed) */
     EF_SNAP_WRITE_RAW, /* group, index, term, offset, data, last */
     EF_SNAP_LOAD,      /* group, index */
+    EF_SNAP_ATTACH,    /* group, index, data = pairs (u64 file, u64 bytes): files that must be durable with that snapshot; before its first write */
+    EF_BACKLOG_WRITE,  /* group, index = file, offset = its end so far, data */
+    EF_BACKLOG_READ,   /* group, index = file, offset, value = bytes */
+    EF_BACKLOG_KEEP,   /* group, data = u64 numbers: all other files of the group may go but those of its newest durable snapshot */
     EF_TRIM,           /* data = u64 snapshot index of each group, little-endian: store_trim */
     EF_LOGLINE,        /* value = level (enum log_level), data = text */
     EF_STOP,           /* value = exit code */
@@ -129,6 +135,9 @@ struct node_options {
     uint32_t request_timeout_ms;      /* how long a request without a leader is parked */
     uint32_t max_retries;
     uint64_t lock_ttl_ms;
+    uint32_t num_partitions;          /* of a topic that does not say */
+    uint32_t max_deliver;             /* likewise: deliveries before a message is dead */
+    uint64_t ack_timeout_ms;          /* likewise: visibility timeout */
     char client_host[256];
     uint16_t resp_port, http_port;
     char requirepass[256];            /* empty: no password */

@@ -64,6 +64,7 @@ void group_host(struct node *n, struct node_group *g, const struct consensus_rec
     if (g->locks == NULL) {
         g->locks = group_new_locks(n, g->id);
     }
+    queue_host(n, g);
     g->applied = r->snapshot_index;
     g->applied_term = r->snapshot_term;
     g->term = r->term;
@@ -77,10 +78,12 @@ void group_fini(struct node_group *g)
     if (g->locks != NULL) {
         lock_sm_free(g->locks);
     }
+    queue_fini(&g->q);
     if (g->install.locks != NULL) {
         lock_sm_free(g->install.locks);
     }
-    buf_fini(&g->install.head);
+    buf_fini(&g->install.in);
+    queue_fini(&g->install.q);
     list_each_safe(it, &g->reads) {
         struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
         buf_fini(&rd->query);
@@ -174,6 +177,7 @@ static void group_notice(struct node *n, struct node_group *g)
         g->due_index = 0;
         g->ready = false;
         reads_drop(n, g);
+        queue_leader_lost(n, g);
         route_leader_changed(n, g);
         metrics_add(&n->metrics, METRIC_CONSENSUS_LEADER_CHANGES_TOTAL, 1);
         if (!leads && led) {
@@ -215,10 +219,10 @@ static void send_result(struct node *n, struct node_group *g, const struct lock_
     }
 }
 
-void group_send_result(struct node *n, struct node_group *g, struct request_id req, const struct buf *reply)
+void group_send_result(struct node *n, struct node_group *g, struct request_id req, slice_t reply)
 {
     struct lock_result r = {.req = req, .code = LOCK_DONE};
-    send_result(n, g, &r, buf_slice(reply));
+    send_result(n, g, &r, reply);
 }
 
 static void apply_normal(struct node *n, struct node_group *g, const struct entry *e)
@@ -237,6 +241,10 @@ static void apply_normal(struct node *n, struct node_group *g, const struct entr
         lock_sm_apply(g->locks, e->index, e->term, g->applied_time, op, &n->lock_out);
     } else if (service == SERVICE_META) {
         members_apply(n, g, e->index, op);
+    } else if (service == SERVICE_QUEUE) {
+        queue_apply(n, g, e->index, e->term, op);
+    } else if (service == SERVICE_TOPICS) {
+        queue_topics_apply(n, g, e->index, e->term, op);
     } else {
         metrics_refused(&n->metrics, REFUSED_ENTRY);
     }
@@ -259,7 +267,8 @@ static void group_apply_committed(struct node *n, struct node_group *g)
         g->applied_term = e.term;
         g->bytes_since_snapshot += e.payload.len + ENTRY_HEADER_BYTES;
         if (n->observer.applied != NULL) {
-            n->observer.applied(n->observer.arg, g->id, e.index, e.term, e.payload, lock_sm_digest(g->locks));
+            n->observer.applied(n->observer.arg, g->id, e.index, e.term, e.payload,
+                                lock_sm_digest(g->locks) ^ queue_digest(g));
         }
         if (n->observer.lock_event != NULL) {
             for (uint32_t i = g->observed_events; i < out->n_events; i++) {
@@ -278,6 +287,7 @@ static void group_apply_committed(struct node *n, struct node_group *g)
     if (out->n_events > 0 && doors_want_events(n)) {
         doors_lock_events(n, g, out);
     }
+    queue_deliver(n, g);
     if (g->due_index != 0 && g->applied >= g->due_index) {
         g->due_index = 0;
     }
@@ -333,6 +343,7 @@ void group_deliver(struct node *n, struct node_group *g)
     reads_serve(n, g);
     if (g->role == ROLE_LEADER) {
         group_due_duty(n, g);
+        queue_due_duty(n, g);
     }
 }
 
@@ -375,13 +386,20 @@ static void group_take_persist(struct node *n, struct node_group *g)
     }
 }
 
+/* Log time. */
+static uint64_t group_next_due_ms(const struct node_group *g)
+{
+    uint64_t locks = lock_sm_next_due_ms(g->locks), queue = queue_next_due_ms(g);
+    return locks < queue ? locks : queue;
+}
+
 void group_turn(struct node *n, struct node_group *g)
 {
     if (g->role == ROLE_LEADER) {
         if (!list_empty(&g->reads) && reads_ask(n, g)) {
             group_touch(n, g); /* alone in its group it has its answer already */
         }
-        uint64_t due = g->ready ? lock_sm_next_due_ms(g->locks) : 0;
+        uint64_t due = g->ready ? group_next_due_ms(g) : 0;
         uint64_t now = group_log_now(n, g);
         bool far = due > now && due - now > QUIESCE_FAR_MS;
         consensus_allow_quiesce(g->consensus, far && list_empty(&g->reads) && g->due_index == 0 && !g->snap.making, n->now_ms);
@@ -402,20 +420,27 @@ void group_turn(struct node *n, struct node_group *g)
     snapshot_step(n, g);
 }
 
+/* Our clock's time for a log time, not before a retry that was put off. */
+static uint64_t wake_at(const struct node *n, const struct node_group *g, uint64_t due, uint64_t retry_ms)
+{
+    if (due == UINT64_MAX) {
+        return UINT64_MAX;
+    }
+    uint64_t now = group_log_now(n, g), at = due <= now ? n->now_ms : n->now_ms + (due - now);
+    return at < retry_ms ? retry_ms : at;
+}
+
 uint64_t group_deadline(const struct node *n, const struct node_group *g)
 {
     uint64_t at = g->consensus != NULL ? consensus_deadline_ms(g->consensus) : UINT64_MAX;
     if (g->snap.making && !g->snap.all_written && g->snap.next_step_ms < at) {
         at = g->snap.next_step_ms;
     }
-    if (g->role == ROLE_LEADER && g->ready && g->due_index == 0) {
-        uint64_t due = lock_sm_next_due_ms(g->locks);
-        if (due != UINT64_MAX) {
-            uint64_t now = group_log_now(n, g);
-            uint64_t mine = due <= now ? n->now_ms : n->now_ms + (due - now);
-            mine = mine < g->due_retry_ms ? g->due_retry_ms : mine;
-            at = mine < at ? mine : at;
-        }
+    if (g->role == ROLE_LEADER && g->ready) {
+        uint64_t locks = g->due_index == 0 ? wake_at(n, g, lock_sm_next_due_ms(g->locks), g->due_retry_ms) : UINT64_MAX;
+        uint64_t queue = wake_at(n, g, queue_next_due_ms(g), g->q.due_retry_ms);
+        at = locks < at ? locks : at;
+        at = queue < at ? queue : at;
     }
     return at;
 }

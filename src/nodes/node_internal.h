@@ -11,6 +11,7 @@
 #include "consensus/consensus.h"
 #include "nodes/locks/lock_sm.h"
 #include "nodes/node.h"
+#include "nodes/node_queue.h"
 #include "storage/store.h"
 #include "utils/assert.h"
 #include "utils/errors.h"
@@ -23,7 +24,15 @@
 #include "utils/timer_wheel.h"
 
 /* First byte of an entry's operation and of a forwarded payload: which part of the group's state machine it is for. */
-enum service { SERVICE_LOCKS = 1, SERVICE_META = 2, SERVICE_ADMIN = 3 };
+enum service {
+    SERVICE_LOCKS = 1,
+    SERVICE_META = 2,
+    SERVICE_ADMIN = 3,
+    SERVICE_QUEUE = 4,
+    SERVICE_TOPICS = 5,
+    SERVICE_CLAIM = 6,        /* forwarded only: a claim that may wait at the leader (node_claims.c) */
+    SERVICE_CLAIM_CANCEL = 7, /* forwarded only: u64 number of the claim that is withdrawn */
+};
 
 /* An entry's payload: u64 log time, u8 service, operation. */
 enum { ENTRY_TIME_BYTES = 8 };
@@ -87,14 +96,18 @@ struct group_snapshot {        /* being made */
     uint64_t index, term, offset;
     uint64_t time_ms;          /* applied_time at index */
     uint64_t next_step_ms;
+    bool locks_done;           /* the locks' pieces are out, the queue's follow */
 };
+
+enum install_stage { INSTALL_HEAD, INSTALL_TOPICS, INSTALL_TABLE, INSTALL_PIECES };
 
 struct group_install {         /* being received */
     bool loading;
     uint64_t index, term;
     struct lock_sm *locks;     /* being restored */
-    struct buf head;
-    bool head_done;
+    struct group_queue q;
+    uint8_t stage;             /* enum install_stage */
+    struct buf in;             /* bytes of an unfinished part */
     struct consensus_config config;
     uint64_t time_ms;
 };
@@ -110,6 +123,7 @@ struct node_group {
     const struct store_group *recover_run;
     struct consensus *consensus;
     struct lock_sm *locks;
+    struct group_queue q;
     struct list pending[2];    /* our own requests for this group: [0] immediate, [1] waiting */
 
     /* What was seen at the end of the last turn, to notice changes. */
@@ -210,6 +224,8 @@ struct node {
     uint64_t n_requests, n_parked;
     uint64_t parked_retry_ms;
     uint32_t drops_in_flight;
+    uint32_t carries_in_flight; /* OPEN and DROP of topics on their way to other groups */
+    uint64_t told_nodes;       /* by number of peer, while a change is told */
     struct timer_wheel wheel;
 
     uint64_t log_seq, log_done, log_began_ms;
@@ -221,6 +237,8 @@ struct node {
     uint32_t waits_head, waits_count, waits_cap;
 
     struct lock_out lock_out;
+    struct queue_out queue_out;
+    struct topics_out topics_out;
     uint64_t read_ctx_next;
     uint64_t housekeeping_ms, keepalive_ms;
     uint32_t gossip_at;
@@ -257,7 +275,7 @@ void group_turn(struct node *n, struct node_group *g);   /* persist and messages
 void group_session_duty(struct node *n, struct node_group *g); /* group 0's leader: ended sessions to the other groups */
 void group_deliver(struct node *n, struct node_group *g);
 /* Answers request `req` of whichever node asked: here by every replica, elsewhere by the leader only (G3). */
-void group_send_result(struct node *n, struct node_group *g, struct request_id req, const struct buf *reply);
+void group_send_result(struct node *n, struct node_group *g, struct request_id req, slice_t reply);
 uint64_t group_deadline(const struct node *n, const struct node_group *g);
 
 /* node_route.c */
@@ -272,9 +290,9 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
 void route_leader_changed(struct node *n, struct node_group *g);
 void route_peer_lost(struct node *n, node_id_t peer);
 void route_timers(struct node *n);
-enum forward_status route_propose_for(struct node *n, struct node_group *g, slice_t payload);
 void request_again(struct node *n, uint64_t seq);
 void request_park(struct node *n, uint64_t seq);
+void request_withdraw_claim(struct node *n, uint64_t seq); /* a claim that waits is answered soon, empty unless it was granted */
 bool request_group(struct node *n, uint64_t seq, uint32_t *group); /* false: the request is gone */
 void route_on_forward(struct node *n, struct node_peer *p, const struct peer_forward *f);
 void route_fini(struct node *n);
@@ -288,6 +306,7 @@ void route_origin_gone(struct node *n, uint64_t origin);
 void route_victim(struct node *n, uint32_t group, struct request_id victim, slice_t cycle);
 
 /* node_reads.c */
+void reads_answer(struct node *n, uint64_t req, node_id_t from, enum forward_status status, slice_t reply);
 bool reads_add(struct node *n, struct node_group *g, uint64_t req, node_id_t from, slice_t query);
 bool reads_ask(struct node *n, struct node_group *g);    /* one round for all that have none; false: nobody had none */
 void reads_confirmed(struct node *n, struct node_group *g);
@@ -369,6 +388,11 @@ void doors_drained(struct node *n, conn_id_t id);
 void doors_flush(struct node *n);                                /* one EF_REPLY per connection that has something */
 void doors_timers(struct node *n);
 uint64_t doors_deadline(const struct node *n);
+uint64_t doors_queue_deadline(const struct node *n);             /* members to be heard of, consumes whose time is over */
+void members_timers(struct node *n);
+void consume_timers(struct node *n);
+void doors_group_changed(struct node *n, uint64_t topic, slice_t group, uint64_t generation); /* its members join anew */
+void doors_turn(struct node *n);                                 /* batches of the turn are sent on their way */
 void doors_lock_events(struct node *n, struct node_group *g, const struct lock_out *out);
 bool doors_want_events(const struct node *n);
 

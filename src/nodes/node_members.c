@@ -379,7 +379,7 @@ void members_apply(struct node *n, struct node_group *g, uint64_t index, slice_t
         members_broadcast(n);
     }
     resp_simple(&reply, "OK");
-    group_send_result(n, g, req, &reply);
+    group_send_result(n, g, req, buf_slice(&reply));
     buf_fini(&reply);
 }
 

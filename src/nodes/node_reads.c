@@ -64,31 +64,39 @@ static void read_free(struct pending_read *rd)
     free(rd);
 }
 
-static void read_answer(struct node *n, struct pending_read *rd, enum forward_status status, slice_t reply)
+void reads_answer(struct node *n, uint64_t req, node_id_t from, enum forward_status status, slice_t reply)
 {
-    if (rd->from == 0) {
+    if (from == 0) {
         if (status == FORWARD_OK) {
-            request_answer(n, rd->req, reply);
+            request_answer(n, req, reply);
         } else {
-            request_again(n, rd->req);
+            request_again(n, req);
         }
         return;
     }
-    struct node_peer *p = node_peer_of(n, rd->from);
+    struct node_peer *p = node_peer_of(n, from);
     if (p != NULL && peer_linked(p)) {
         struct peer_msg m = {.kind = PEER_FORWARD_REPLY};
-        m.u.forward_reply.req = rd->req;
+        m.u.forward_reply.req = req;
         m.u.forward_reply.status = (uint8_t)status;
         m.u.forward_reply.payload = reply;
         links_send(n, p, &m);
     }
 }
 
-static void read_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply)
+/* False: the answer comes later (fill_query). */
+static bool read_execute(struct node *n, struct node_group *g, const struct pending_read *rd, struct buf *reply)
 {
+    slice_t query = buf_slice(&rd->query);
     struct lock_query q;
+    struct queue_query qq;
     if (query.len > 1 && query.ptr[0] == SERVICE_LOCKS && lock_query_decode(slice_of(query.ptr + 1, query.len - 1), &q)) {
         lock_sm_query(g->locks, group_log_now(n, g), &q, reply);
+    } else if (query.len > 1 && query.ptr[0] == SERVICE_QUEUE && queue_query_decode(slice_of(query.ptr + 1, query.len - 1), &qq)) {
+        if (!queue_query_execute(n, g, &qq, reply)) {
+            fill_query(n, g, rd->req, rd->from, &qq);
+            return false;
+        }
     } else {
         resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
     }
@@ -96,6 +104,7 @@ static void read_execute(struct node *n, struct node_group *g, slice_t query, st
         buf_clear(reply);
         resp_error(reply, "LIMIT", "the reply would be larger than %d bytes", LIMIT_FRAME_BYTES);
     }
+    return true;
 }
 
 void reads_serve(struct node *n, struct node_group *g)
@@ -111,8 +120,9 @@ void reads_serve(struct node *n, struct node_group *g)
             continue;
         }
         buf_clear(&reply);
-        read_execute(n, g, buf_slice(&rd->query), &reply);
-        read_answer(n, rd, FORWARD_OK, buf_slice(&reply));
+        if (read_execute(n, g, rd, &reply)) {
+            reads_answer(n, rd->req, rd->from, FORWARD_OK, buf_slice(&reply));
+        }
         read_free(rd);
     }
     buf_fini(&reply);
@@ -128,6 +138,10 @@ void reads_forget(struct node *n, node_id_t from)
                 read_free(rd);
             }
         }
+        if (n->groups[i].q.sm != NULL) {
+            queue_claims_drop(n, &n->groups[i], from);
+            fills_drop(n, &n->groups[i], from, true);
+        }
     }
 }
 
@@ -137,7 +151,7 @@ void reads_drop(struct node *n, struct node_group *g)
     list_each_safe(it, &g->reads) {
         struct pending_read *rd = CONTAINER_OF(it, struct pending_read, link);
         if (rd->from != 0) {
-            read_answer(n, rd, FORWARD_NOT_READY, SLICE_NONE);
+            reads_answer(n, rd->req, rd->from, FORWARD_NOT_READY, SLICE_NONE);
         } else {
             request_park(n, rd->req);
         }

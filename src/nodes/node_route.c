@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Young messages that the disk has not taken: beyond this a group takes no more until it has. */
+enum { YOUNG_BYTES_MAX = 64 * 1024 * 1024 };
 enum { PARKED_RETRY_MS = 10, REQUEST_KEEP_BYTES = 4096 };
 
 static bool request_eq(const struct map_node *m, const void *key)
@@ -152,6 +154,8 @@ static void route_not_taken(struct node *n, struct request *r, enum forward_stat
     }
 }
 
+static enum forward_status route_take(struct node *n, struct node_group *g, node_id_t from, uint64_t seq, slice_t payload);
+
 static void route_here(struct node *n, struct node_group *g, struct request *r)
 {
     if (r->kind == REQUEST_READ) {
@@ -171,18 +175,19 @@ static void route_here(struct node *n, struct node_group *g, struct request *r)
         buf_fini(&reply);
         return;
     }
-    if (n->space_low) {
-        route_not_taken(n, r, FORWARD_FULL);
+    /* Its state first: a claim that finds nothing is answered, and the request freed, before this returns. */
+    uint64_t seq = r->seq;
+    r->uncertain++;
+    request_set_state(n, r, REQUEST_PROPOSED);
+    enum forward_status st = route_take(n, g, 0, seq, buf_slice(&r->payload));
+    if (st == FORWARD_OK) {
         return;
     }
-    uint64_t index;
-    switch (group_propose(n, g, buf_slice(&r->payload), &index)) {
-    case PROPOSE_OK:
-        r->uncertain++;
-        request_set_state(n, r, REQUEST_PROPOSED);
-        return;
-    case PROPOSE_BUSY: route_not_taken(n, r, FORWARD_BUSY); return;
-    default: request_set_state(n, r, REQUEST_PARKED); return;
+    r->uncertain--;
+    if (st == FORWARD_FULL || st == FORWARD_BUSY) {
+        route_not_taken(n, r, st);
+    } else {
+        request_set_state(n, r, REQUEST_PARKED);
     }
 }
 
@@ -253,12 +258,17 @@ uint32_t members_linked(const struct node *n)
     return up;
 }
 
+static bool is_claim(const struct request *r)
+{
+    return r->payload.len > 0 && r->payload.ptr[0] == SERVICE_CLAIM;
+}
+
 static void request_give_up(struct node *n, struct request *r)
 {
     char text[256];
     uint32_t up = members_linked(n), all = n->n_peers + 1;
     if (r->uncertain) {
-        if (r->waits) {
+        if (r->waits && !is_claim(r)) {
             route_cancel_waiter(n, r);
         }
         request_fail(n, r, "UNCERTAIN", "no answer in time: it may or may not have happened; ask again with the same IDEM id, or look");
@@ -392,7 +402,7 @@ void route_on_forward(struct node *n, struct node_peer *p, const struct peer_for
             }
             m.u.forward_reply.status = FORWARD_NOT_READY;
         } else {
-            m.u.forward_reply.status = (uint8_t)route_propose_for(n, g, f->payload);
+            m.u.forward_reply.status = (uint8_t)route_take(n, g, p->member.id, f->req, f->payload);
             if (m.u.forward_reply.status == FORWARD_OK) {
                 return;
             }
@@ -402,14 +412,30 @@ void route_on_forward(struct node *n, struct node_peer *p, const struct peer_for
     buf_fini(&reply);
 }
 
-enum forward_status route_propose_for(struct node *n, struct node_group *g, slice_t payload)
+/* A write that this leader was asked for: into the log, or to the claims that wait. */
+static enum forward_status route_take(struct node *n, struct node_group *g, node_id_t from, uint64_t seq, slice_t payload)
 {
     uint64_t index;
+    uint8_t service = payload.ptr[0];
+    if (service == SERVICE_CLAIM) {
+        return queue_claim_take(n, g, from, seq, payload);
+    }
+    if (service == SERVICE_CLAIM_CANCEL) {
+        queue_claim_cancel(n, g, from, payload.len == 9 ? le64_get(payload.ptr + 1) : 0);
+        return FORWARD_OK;
+    }
     if (n->space_low) {
         return FORWARD_FULL;
     }
+    if (service == SERVICE_QUEUE && queue_log_young_bytes(g->q.log) > YOUNG_BYTES_MAX) {
+        return FORWARD_BUSY;
+    }
     switch (group_propose(n, g, payload, &index)) {
-    case PROPOSE_OK: return FORWARD_OK;
+    case PROPOSE_OK:
+        if (service == SERVICE_QUEUE) {
+            queue_claims_behind(n, g, slice_of(payload.ptr + 1, payload.len - 1));
+        }
+        return FORWARD_OK;
     case PROPOSE_BUSY: return FORWARD_BUSY;
     case PROPOSE_NOT_LEADER: return FORWARD_NOT_LEADER;
     default: return FORWARD_NOT_READY;
@@ -429,6 +455,37 @@ void request_park(struct node *n, uint64_t seq)
     struct request *r = request_find(n, seq);
     if (r != NULL && r->state == REQUEST_READING) {
         request_set_state(n, r, REQUEST_PARKED);
+    }
+}
+
+/* Sent or not, it does not wait any more: whoever leads answers at once what it finds. */
+void request_withdraw_claim(struct node *n, uint64_t seq)
+{
+    static const uint8_t nothing[5] = {QUEUE_DONE};
+    struct request *r = request_find(n, seq);
+    if (r == NULL) {
+        return;
+    }
+    syn_assert(is_claim(r));
+    r->payload.ptr[1] = 0;
+    if (!timer_armed(&r->timer)) {
+        wheel_set(&n->wheel, &r->timer, n->now_ms + n->opt.request_timeout_ms);
+    }
+    if (r->state == REQUEST_PARKED && r->uncertain == 0) {
+        request_finish(n, r, slice_of(nothing, sizeof nothing));
+    } else if (r->state == REQUEST_PROPOSED) {
+        queue_claim_cancel(n, &n->groups[r->group], 0, seq);
+    } else if (r->state == REQUEST_SENT) {
+        struct node_peer *p = node_peer_of(n, r->sent_to);
+        if (p != NULL && peer_linked(p)) {
+            uint8_t payload[9] = {SERVICE_CLAIM_CANCEL};
+            le64_put(payload + 1, seq);
+            struct peer_msg m = {.kind = PEER_FORWARD};
+            m.u.forward.kind = FORWARD_WRITE;
+            m.u.forward.group = r->group;
+            m.u.forward.payload = slice_of(payload, sizeof payload);
+            links_send(n, p, &m);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 /* Snapshots of a group: made in slices while applying goes on, read for followers, received, restored.
  *
- * The file's content is a head (u32 length; u32 version, u64 time, configuration, member list) and then what the state
- * machine emits (lock_sm_snapshot_step). A snapshot exists once the store says that it is durable; only then may the log
+ * The file's content is four kinds of part, each with its length in front: a head (u32 version, u64 time, configuration, member list), the
+ * topics (group 0, else empty), the table of this node's backlog chunks, and then pieces of the state machines (u8 service, u32 length, bytes)
+ * as they emit them. The backlog files that the table names go with the file (EF_SNAP_ATTACH). A snapshot exists once the store says that it is durable; only then may the log
  * forget what it covers (W7), and only then is a received one acknowledged (S15). What is applied may be ahead of our own disk
  * (others made the majority): our own snapshot counts only once the log, too, is durable up to its index, so that the log has no gap. */
 #include "nodes/node_internal.h"
@@ -9,12 +10,20 @@
 #include <stdlib.h>
 
 enum {
-    SNAPSHOT_VERSION = 1,
+    SNAPSHOT_VERSION = 2,
     SLICE_BYTES = 256 * 1024,
     SLICE_EVERY_MS = 1,
     CHUNK_BYTES = 256 * 1024,
     HEAD_BYTES_MAX = 256 * 1024,
+    TABLE_BYTES_MAX = 256 * 1024 * 1024,
+    PIECE_BYTES_MAX = 80 * 1024 * 1024,
     KEEP_ENTRIES = 20000,
+};
+
+/* What a snapshot is restored into: the group's own empty machines at start-up, new ones while the old still serve. */
+struct restore_into {
+    struct lock_sm *locks;
+    struct group_queue *q;
 };
 
 static void head_encode(const struct node *n, const struct node_group *g, struct buf *out)
@@ -52,6 +61,43 @@ void snapshot_maybe_begin(struct node *n, struct node_group *g)
     g->snap = (struct group_snapshot){.making = true, .index = g->applied, .term = g->applied_term, .time_ms = g->applied_time,
                                       .next_step_ms = n->now_ms};
     lock_sm_snapshot_begin(g->locks);
+    queue_snapshot_begin(n, g);
+}
+
+static void snapshot_abort(struct node_group *g)
+{
+    lock_sm_snapshot_abort(g->locks);
+    queue_snapshot_abort(g);
+}
+
+/* One slice of what is left: the side parts, then the locks, then the queue. True: that was the last. */
+static bool next_slice(struct node_group *g, struct buf *out)
+{
+    struct group_snapshot *s = &g->snap;
+    struct buf *side = &g->q.side;
+    if (g->q.side_at < side->len) {
+        size_t left = side->len - g->q.side_at, take = left < SLICE_BYTES ? left : SLICE_BYTES;
+        buf_append(out, side->ptr + g->q.side_at, take);
+        g->q.side_at += take;
+        return false;
+    }
+    size_t at = out->len;
+    buf_put_u8(out, s->locks_done ? SERVICE_QUEUE : SERVICE_LOCKS);
+    buf_put_u32(out, 0);
+    bool end = s->locks_done ? queue_sm_snapshot_step(g->q.sm, SLICE_BYTES, out) : lock_sm_snapshot_step(g->locks, SLICE_BYTES, out);
+    le32_put(out->ptr + at + 1, (uint32_t)(out->len - at - 5));
+    bool last = end && s->locks_done;
+    s->locks_done |= end;
+    return last;
+}
+
+/* Before the first bytes are written: the files that must be durable with the last. */
+static void snapshot_attach(struct node *n, struct node_group *g)
+{
+    struct effect *e = effects_add(n->fx, EF_SNAP_ATTACH);
+    e->group = g->id;
+    e->index = g->snap.index;
+    buf_append_slice(&e->data, buf_slice(&g->q.files));
 }
 
 void snapshot_step(struct node *n, struct node_group *g)
@@ -60,18 +106,25 @@ void snapshot_step(struct node *n, struct node_group *g)
     if (!s->making || s->all_written || n->now_ms < s->next_step_ms) {
         return;
     }
+    struct buf data = {0};
+    if (s->offset == 0) {
+        head_encode(n, g, &data);
+    }
+    bool last = next_slice(g, &data);
+    if (s->offset == 0) {
+        snapshot_attach(n, g);
+    }
     struct effect *e = effects_add(n->fx, EF_SNAP_WRITE);
     e->group = g->id;
     e->index = s->index;
     e->term = s->term;
     e->offset = s->offset;
-    if (s->offset == 0) {
-        head_encode(n, g, &e->data);
-    }
-    e->last = lock_sm_snapshot_step(g->locks, SLICE_BYTES, &e->data);
-    s->offset += e->data.len;
-    s->all_written = e->last;
+    e->last = last;
+    s->offset += data.len;
+    s->all_written = last;
     s->next_step_ms = n->now_ms + SLICE_EVERY_MS;
+    buf_swap(&e->data, &data);
+    buf_fini(&data);
 }
 
 static void snapshot_trim(struct node *n)
@@ -91,7 +144,7 @@ void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool
     g->snap.making = false;
     if (!ok) {
         if (!g->snap.all_written) {
-            lock_sm_snapshot_abort(g->locks);
+            snapshot_abort(g);
         }
         g->bytes_since_snapshot = n->opt.snapshot_log_bytes / 2;
         node_log(n, LOG_WARN, "group %u: the snapshot at index %llu could not be written", g->id, (unsigned long long)index);
@@ -115,6 +168,7 @@ void snapshot_finish(struct node *n, struct node_group *g)
     uint64_t keep = s->index > KEEP_ENTRIES ? s->index - KEEP_ENTRIES : 1;
     consensus_snapshot_made(g->consensus, s->index, s->term, keep);
     snapshot_trim(n);
+    queue_backlog_keep(n, g);
     group_touch(n, g);
 }
 
@@ -143,7 +197,7 @@ void snapshot_take_install(struct node *n, struct node_group *g)
     struct consensus_install in;
     while (consensus_take_install(g->consensus, &in)) {
         if (g->snap.making && !g->snap.all_written) {
-            lock_sm_snapshot_abort(g->locks);
+            snapshot_abort(g);
             g->snap.making = false;
         }
         g->install.index = in.index;
@@ -158,12 +212,20 @@ void snapshot_take_install(struct node *n, struct node_group *g)
     }
 }
 
+static void install_begin(struct node *n, struct node_group *g)
+{
+    struct group_install *in = &g->install;
+    in->locks = group_new_locks(n, g->id);
+    queue_prepare_install(n, g, &in->q);
+}
+
 static void install_reset(struct node_group *g)
 {
     if (g->install.locks != NULL) {
         lock_sm_free(g->install.locks);
     }
-    buf_fini(&g->install.head);
+    queue_fini(&g->install.q);
+    buf_fini(&g->install.in);
     g->install = (struct group_install){0};
 }
 
@@ -189,41 +251,77 @@ void snapshot_raw_written(struct node *n, struct node_group *g, const struct eve
     group_touch(n, g);
     if (ev->last && !g->install.loading) {
         g->install.loading = true;
-        g->install.locks = group_new_locks(n, g->id);
+        install_begin(n, g);
         struct effect *e = effects_add(n->fx, EF_SNAP_LOAD);
         e->group = g->id;
         e->index = ev->index;
     }
 }
 
-/* Feeds one piece: the head first, then the state machine. */
-static bool install_feed(struct node *n, struct node_group *g, struct group_install *in, struct lock_sm *locks, slice_t piece)
+/* The next part, when all of it is there: u32 length and bytes, before it a service byte when it is a piece. */
+static bool next_part(struct group_install *in, size_t *at, uint8_t *service, slice_t *part, uint32_t max, bool *bad)
 {
-    if (in->head_done) {
-        return lock_sm_restore_piece(locks, piece);
-    }
-    buf_append_slice(&in->head, piece);
-    if (in->head.len < 4) {
-        return true;
-    }
-    uint32_t len = le32_get(in->head.ptr);
-    if (len > HEAD_BYTES_MAX) {
+    size_t prefix = service != NULL ? 1 : 0, left = in->in.len - *at;
+    if (left < prefix + 4) {
         return false;
     }
-    if (in->head.len < 4 + (size_t)len) {
-        return true;
+    const uint8_t *p = in->in.ptr + *at;
+    uint32_t len = le32_get(p + prefix);
+    *bad = len > max;
+    if (*bad || left < prefix + 4 + (size_t)len) {
+        return false;
     }
+    if (service != NULL) {
+        *service = p[0];
+    }
+    *part = slice_of(p + prefix + 4, len);
+    *at += prefix + 4 + len;
+    return true;
+}
+
+static bool take_head(struct node *n, struct node_group *g, struct group_install *in, slice_t part)
+{
     slice_t members;
-    if (!head_decode(slice_of(in->head.ptr + 4, len), in, &members)) {
+    if (!head_decode(part, in, &members)) {
         return false;
     }
     struct reader mr = reader_of(members);
-    if (g->id == 0 && !members_restore(n, &mr)) {
-        return false;
+    return g->id != 0 || members_restore(n, &mr);
+}
+
+static bool take_part(struct node *n, struct node_group *g, struct group_install *in, uint8_t service, slice_t part)
+{
+    struct restore_into to = {in->locks != NULL ? in->locks : g->locks, in->q.sm != NULL ? &in->q : &g->q};
+    switch (in->stage) {
+    case INSTALL_HEAD: in->stage = INSTALL_TOPICS; return take_head(n, g, in, part);
+    case INSTALL_TOPICS: in->stage = INSTALL_TABLE; return to.q->topics != NULL ? topics_restore(to.q->topics, part) : part.len == 0;
+    case INSTALL_TABLE: in->stage = INSTALL_PIECES; return queue_log_restore(to.q->log, part);
+    default: break;
     }
-    in->head_done = true;
-    slice_t rest = slice_of(in->head.ptr + 4 + len, in->head.len - 4 - len);
-    return rest.len == 0 || lock_sm_restore_piece(locks, rest);
+    return service == SERVICE_LOCKS ? lock_sm_restore_piece(to.locks, part) :
+           service == SERVICE_QUEUE ? queue_sm_restore_piece(to.q->sm, part) : false;
+}
+
+static bool install_feed(struct node *n, struct node_group *g, slice_t piece)
+{
+    struct group_install *in = &g->install;
+    static const uint32_t most[] = {[INSTALL_HEAD] = HEAD_BYTES_MAX, [INSTALL_TOPICS] = TABLE_BYTES_MAX,
+                                    [INSTALL_TABLE] = TABLE_BYTES_MAX, [INSTALL_PIECES] = PIECE_BYTES_MAX};
+    buf_append_slice(&in->in, piece);
+    size_t at = 0;
+    bool bad = false, ok = true;
+    uint8_t service = 0;
+    slice_t part;
+    while (ok && next_part(in, &at, in->stage == INSTALL_PIECES ? &service : NULL, &part, most[in->stage], &bad)) {
+        ok = take_part(n, g, in, service, part);
+    }
+    buf_consume(&in->in, at);
+    return ok && !bad;
+}
+
+static bool install_complete(const struct group_install *in, struct restore_into to)
+{
+    return in->stage == INSTALL_PIECES && in->in.len == 0 && lock_sm_restore_end(to.locks) && queue_sm_restore_end(to.q->sm);
 }
 
 void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev)
@@ -232,20 +330,21 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     if (!in->loading || ev->index != in->index) {
         return;
     }
-    if (!ev->ok || !install_feed(n, g, in, in->locks, ev->data)) {
+    if (!ev->ok || !install_feed(n, g, ev->data)) {
         install_failed(n, g, "its content is malformed");
         return;
     }
     if (!ev->last) {
         return;
     }
-    if (!in->head_done || !lock_sm_restore_end(in->locks)) {
+    if (!install_complete(in, (struct restore_into){in->locks, &in->q})) {
         install_failed(n, g, "its content is incomplete");
         return;
     }
     lock_sm_free(g->locks);
     g->locks = in->locks;
     in->locks = NULL;
+    queue_install(n, g, &in->q);
     g->applied = in->index;
     g->applied_term = in->term;
     g->applied_time = in->time_ms;
@@ -266,13 +365,13 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
 
 bool snapshot_restore_piece(struct node *n, struct node_group *g, slice_t piece)
 {
-    return install_feed(n, g, &g->install, g->locks, piece);
+    return install_feed(n, g, piece);
 }
 
 bool snapshot_restore_end(struct node *n, struct node_group *g)
 {
     (void)n;
-    bool ok = g->install.head_done && lock_sm_restore_end(g->locks);
+    bool ok = install_complete(&g->install, (struct restore_into){g->locks, &g->q});
     if (ok) {
         g->recover.config = g->install.config;
         g->applied_time = g->last_time = g->install.time_ms;

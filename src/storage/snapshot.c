@@ -40,6 +40,9 @@ void store_snapshot_abort(struct store *s, uint32_t group)
     s->files.close(s->files.ctx, w->fd);
     w->fd = -1;
     s->files.unlink(s->files.ctx, tmp); /* if it stays, the next start removes it */
+    if (w->raw) {
+        backlog_forget_received(s, group, buf_slice(&w->attached));
+    }
 }
 
 /* A failed write: without room the snapshot is given up and may be tried again later; otherwise the disk is bad. */
@@ -59,7 +62,12 @@ static int writer_begin(struct store *s, uint32_t group, uint64_t index, uint64_
     store_snapshot_abort(s, group);
     tmp_name(tmp, group, index);
     int fd = s->files.open(s->files.ctx, tmp, true);
-    *w = (struct snapshot_writer){.fd = fd, .raw = raw, .index = index, .term = term};
+    struct buf attached = w->attached;
+    uint64_t attach_index = w->attach_index;
+    *w = (struct snapshot_writer){.fd = fd, .raw = raw, .index = index, .term = term, .attached = attached, .attach_index = attach_index};
+    if (raw || attach_index != index) {
+        buf_clear(&w->attached);
+    }
     return fd < 0 ? fd : s->files.truncate(s->files.ctx, fd, 0);
 }
 
@@ -79,7 +87,7 @@ static int writer_put_chunk(struct store *s, uint32_t group, struct snapshot_wri
 {
     struct buf b = {0};
     if (w->file_bytes == 0) {
-        snapshot_put_header(&b, group, w->index, w->term);
+        snapshot_put_header(&b, group, w->index, w->term, buf_slice(&w->attached));
     }
     while (chunk.len > 0) {
         size_t n = chunk.len < SNAPSHOT_CHUNK_MAX ? chunk.len : SNAPSHOT_CHUNK_MAX;
@@ -120,6 +128,8 @@ static enum store_status publish(struct store *s, uint32_t group)
     n->bytes = n->writer.file_bytes;
     n->term = n->writer.term;
     n->verified = n->writer.raw;
+    buf_clear(&n->attached);
+    buf_append_slice(&n->attached, buf_slice(&n->writer.attached));
     atomic_store(&n->index, n->writer.index);
     err = before > 0 && before != n->writer.index ? f->unlink(f->ctx, old) : 0;
     if (err == 0 && before > 0 && before != n->writer.index) {
@@ -151,7 +161,59 @@ enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t
     if (err != 0) {
         return write_failed(s, group, "write", err);
     }
-    return last ? publish(s, group) : STORE_OK;
+    if (!last) {
+        return STORE_OK;
+    }
+    enum store_status st = backlog_sync(s, group, buf_slice(&w->attached));
+    if (st != STORE_OK) {
+        store_snapshot_abort(s, group);
+        return st;
+    }
+    return publish(s, group);
+}
+
+enum store_status store_snapshot_attach(struct store *s, uint32_t group, uint64_t index, slice_t pairs)
+{
+    struct snapshot_writer *w = &s->snapshots[group].writer;
+    if (store_is_failed(s)) {
+        return STORE_FAILED;
+    }
+    if (pairs.len / 16 > SNAPSHOT_ATTACHED_MAX) {
+        return refuse(s, group, index, "it needs too many backlog files");
+    }
+    store_snapshot_abort(s, group);
+    buf_clear(&w->attached);
+    buf_append_slice(&w->attached, pairs);
+    w->attach_index = index;
+    return STORE_OK;
+}
+
+/* What is received is the header with its list, the attached files, and the rest of the snapshot: each byte goes where it belongs. NULL and 0:
+ * well. */
+static const char *put_received(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t chunk, int *err)
+{
+    const char *why = NULL;
+    if (w->head_bytes == 0) {
+        size_t head = snapshot_get_header(chunk, group, w->index, &w->attached, &why);
+        if (head == 0 || head == SIZE_MAX) {
+            return why != NULL ? why : "its first piece does not hold its header";
+        }
+        w->head_bytes = head;
+        w->attached_bytes = backlog_total(buf_slice(&w->attached));
+        *err = writer_put(s, w, slice_of(chunk.ptr, head));
+        chunk = slice_of(chunk.ptr + head, chunk.len - head);
+        w->received += head;
+    }
+    uint64_t end = w->head_bytes + w->attached_bytes;
+    if (*err == 0 && chunk.len > 0 && w->received < end) {
+        size_t take = end - w->received < chunk.len ? (size_t)(end - w->received) : chunk.len;
+        *err = backlog_write_attached(s, group, buf_slice(&w->attached), w->received - w->head_bytes, slice_of(chunk.ptr, take));
+        chunk = slice_of(chunk.ptr + take, chunk.len - take);
+        w->received += take;
+    }
+    *err = *err == 0 ? writer_put(s, w, chunk) : *err;
+    w->received += chunk.len;
+    return NULL;
 }
 
 enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
@@ -172,8 +234,11 @@ enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint
     if (err == 0 && (w->fd < 0 || !w->raw || w->index != index || w->term != term || w->received != offset)) {
         return refuse(s, group, index, "a chunk came out of order, or after the transfer was given up");
     }
-    err = err == 0 ? writer_put(s, w, chunk) : err;
-    w->received += chunk.len;
+    const char *bad = err == 0 ? put_received(s, group, w, chunk, &err) : NULL;
+    if (bad != NULL) {
+        store_snapshot_abort(s, group);
+        return refuse(s, group, index, bad);
+    }
     err = err == 0 && last ? s->files.sync(s->files.ctx, w->fd) : err;
     if (err != 0) {
         return write_failed(s, group, "write", err);
@@ -183,8 +248,13 @@ enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint
     }
     const char *why = NULL;
     enum snapshot_result r = snapshot_walk(&s->files, w->fd, group, index, term, NULL, NULL, &why, &err);
+    if (r == SNAPSHOT_OK && w->received < w->head_bytes + w->attached_bytes) {
+        r = SNAPSHOT_BAD;
+        why = "its backlog files are not complete";
+    }
     if (r == SNAPSHOT_OK) {
-        return publish(s, group);
+        err = backlog_publish(s, group, buf_slice(&w->attached));
+        return err == 0 ? publish(s, group) : store_io_error(s, false, s->upkeep_error, "rename", "a received backlog file", err);
     }
     store_snapshot_abort(s, group);
     return r == SNAPSHOT_IO ? store_io_error(s, false, s->upkeep_error, "read", "a received snapshot", err)
@@ -221,6 +291,32 @@ static enum store_status walk_newest(struct store *s, int fd, uint32_t group, bo
     return r == SNAPSHOT_OK ? STORE_OK : refuse(s, group, index, why);
 }
 
+/* 0, or -errno; -ENODATA: something is shorter than it was. */
+static int read_virtual(struct store *s, uint32_t group, int fd, uint64_t offset, size_t want, struct buf *out)
+{
+    slice_t attached = buf_slice(&s->snapshots[group].attached);
+    uint64_t head = SNAPSHOT_HEADER_BYTES + (attached.len > 0 ? attached.len + 4 : 0), extra = backlog_total(attached);
+    while (want > 0) {
+        bool in_files = offset >= head && offset < head + extra;
+        uint64_t end = offset < head ? head : in_files ? head + extra : UINT64_MAX;
+        size_t take = end - offset < want ? (size_t)(end - offset) : want;
+        int err = 0;
+        if (in_files) {
+            err = backlog_read_attached(s, group, attached, offset - head, take, out);
+        } else {
+            ssize_t got = s->files.pread(s->files.ctx, fd, buf_reserve(out, take), take, offset < head ? offset : offset - extra);
+            err = got < 0 ? (int)got : (size_t)got < take ? -ENODATA : 0;
+            out->len += err == 0 ? take : 0;
+        }
+        if (err != 0) {
+            return err;
+        }
+        offset += take;
+        want -= take;
+    }
+    return 0;
+}
+
 enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
                                           struct buf *out, bool *last)
 {
@@ -235,17 +331,13 @@ enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint6
         st = walk_newest(s, fd, group, NULL, NULL);
         n->verified = st == STORE_OK;
     }
-    if (st == STORE_OK && offset <= n->bytes) {
-        size_t want = n->bytes - offset < max ? (size_t)(n->bytes - offset) : max;
-        ssize_t got = s->files.pread(s->files.ctx, fd, buf_reserve(out, want), want, offset);
-        if (got < 0) {
-            st = store_io_error(s, false, s->upkeep_error, "read", "a snapshot", (int)got);
-        } else if ((size_t)got < want) {
-            st = refuse(s, group, index, "the file was cut");
-        } else {
-            out->len += want;
-            *last = offset + want == n->bytes;
-        }
+    uint64_t total = n->bytes + backlog_total(buf_slice(&n->attached));
+    if (st == STORE_OK && offset <= total) {
+        size_t want = total - offset < max ? (size_t)(total - offset) : max;
+        int err = read_virtual(s, group, fd, offset, want, out);
+        *last = err == 0 && offset + want == total;
+        st = err == -ENODATA ? refuse(s, group, index, "the file, or one of its backlog files, was cut") :
+             err != 0 ? store_io_error(s, false, s->upkeep_error, "read", "a snapshot", err) : STORE_OK;
     } else if (st == STORE_OK) {
         st = refuse(s, group, index, "the offset lies beyond its end");
     }

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <zstd.h>
 
-enum { SNAPSHOT_MAGIC = 0x534e5953 /* "SYNS" */, SNAPSHOT_FORMAT = 1, ZSTD_LEVEL = 1 };
+enum { SNAPSHOT_MAGIC = 0x534e5953 /* "SYNS" */, SNAPSHOT_FORMAT = 2, ATTACHED_BYTES = 16, ZSTD_LEVEL = 1 };
 
-void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64_t term)
+void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64_t term, slice_t attached)
 {
     size_t at = out->len;
     buf_put_u32(out, SNAPSHOT_MAGIC);
@@ -24,9 +24,13 @@ void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64
     buf_put_u32(out, SNAPSHOT_CHUNK_MAX);
     buf_put_u64(out, index);
     buf_put_u64(out, term);
-    buf_put_u32(out, 0);
+    buf_put_u32(out, (uint32_t)(attached.len / ATTACHED_BYTES));
     buf_put_u32(out, crc32c(0, out->ptr + at, out->len - at));
-    syn_assert(out->len - at == SNAPSHOT_HEADER_BYTES);
+    syn_assert(out->len - at == SNAPSHOT_HEADER_BYTES && attached.len / ATTACHED_BYTES <= SNAPSHOT_ATTACHED_MAX);
+    if (attached.len > 0) {
+        buf_append_slice(out, attached);
+        buf_put_u32(out, crc32c(0, attached.ptr, attached.len));
+    }
 }
 
 static uint32_t chunk_crc(uint32_t ordinal, const uint8_t lengths[8], slice_t stored)
@@ -86,6 +90,31 @@ static const char *header_bad(const uint8_t h[SNAPSHOT_HEADER_BYTES], uint32_t g
     return le32_get(h + 8) == group && le64_get(h + 16) == index ? NULL : "it is the snapshot of something else";
 }
 
+size_t snapshot_get_header(slice_t in, uint32_t group, uint64_t index, struct buf *attached, const char **why)
+{
+    if (in.len < SNAPSHOT_HEADER_BYTES) {
+        return 0;
+    }
+    *why = header_bad(in.ptr, group, index);
+    size_t n = le32_get(in.ptr + 32), bytes = n * ATTACHED_BYTES, all = SNAPSHOT_HEADER_BYTES + (n > 0 ? bytes + 4 : 0);
+    if (*why == NULL && n > SNAPSHOT_ATTACHED_MAX) {
+        *why = "it has more attached files than there can be";
+    }
+    if (*why != NULL) {
+        return SIZE_MAX;
+    }
+    if (in.len < all) {
+        return 0;
+    }
+    const uint8_t *list = in.ptr + SNAPSHOT_HEADER_BYTES;
+    if (n > 0 && crc32c(0, list, bytes) != le32_get(list + bytes)) {
+        *why = "the checksum of its list of files is wrong";
+        return SIZE_MAX;
+    }
+    buf_append(attached, list, bytes);
+    return all;
+}
+
 static const char *end_bad(const uint8_t e[SNAPSHOT_END_BYTES], uint64_t size)
 {
     if (crc32c(0, e, SNAPSHOT_END_BYTES - 4) != le32_get(e + 28) || le32_get(e) != 0) {
@@ -95,7 +124,7 @@ static const char *end_bad(const uint8_t e[SNAPSHOT_END_BYTES], uint64_t size)
 }
 
 enum snapshot_result snapshot_peek(const struct files *f, int fd, uint32_t group, uint64_t index, uint64_t *term,
-                                   uint64_t *bytes, const char **why, int *err)
+                                   uint64_t *bytes, struct buf *attached, const char **why, int *err)
 {
     uint8_t h[SNAPSHOT_HEADER_BYTES], e[SNAPSHOT_END_BYTES];
     int64_t size = f->size(f->ctx, fd);
@@ -114,7 +143,24 @@ enum snapshot_result snapshot_peek(const struct files *f, int fd, uint32_t group
     *why = *why ? *why : end_bad(e, (uint64_t)size);
     *term = le64_get(h + 24);
     *bytes = (uint64_t)size;
-    return *why ? SNAPSHOT_BAD : SNAPSHOT_OK;
+    if (*why != NULL) {
+        return SNAPSHOT_BAD;
+    }
+    struct buf all = {0}, list = {0};
+    size_t want = SNAPSHOT_HEADER_BYTES + SNAPSHOT_ATTACHED_MAX * ATTACHED_BYTES + 4;
+    want = want < (uint64_t)size ? want : (size_t)size;
+    x = read_exact(f, fd, buf_reserve(&all, want), want, 0);
+    all.len = x == 0 ? want : 0;
+    size_t head = x == 0 ? snapshot_get_header(buf_slice(&all), group, index, &list, why) : 0;
+    if (x == 0 && head == 0) {
+        *why = "its list of files is cut short";
+    }
+    if (attached != NULL) {
+        buf_append_slice(attached, buf_slice(&list));
+    }
+    buf_fini(&all);
+    buf_fini(&list);
+    return x != 0 ? failed(x, why, err) : *why ? SNAPSHOT_BAD : SNAPSHOT_OK;
 }
 
 struct walk {
@@ -186,18 +232,27 @@ enum snapshot_result snapshot_walk(const struct files *f, int fd, uint32_t group
                                    bool (*fn)(void *arg, slice_t piece), void *arg, const char **why, int *err)
 {
     uint64_t found_term, bytes;
-    enum snapshot_result r = snapshot_peek(f, fd, group, index, &found_term, &bytes, why, err);
+    struct buf attached = {0};
+    enum snapshot_result r = snapshot_peek(f, fd, group, index, &found_term, &bytes, &attached, why, err);
+    size_t head_bytes = SNAPSHOT_HEADER_BYTES + (attached.len > 0 ? attached.len + 4 : 0);
+    buf_fini(&attached);
     if (r == SNAPSHOT_OK && found_term != term) {
         *why = "it has another term";
         r = SNAPSHOT_BAD;
     }
-    uint8_t h[SNAPSHOT_HEADER_BYTES];
-    int e = r == SNAPSHOT_OK ? read_exact(f, fd, h, sizeof h, 0) : 0;
+    if (r == SNAPSHOT_OK && head_bytes > bytes - SNAPSHOT_END_BYTES) {
+        *why = "its list of files is cut short";
+        r = SNAPSHOT_BAD;
+    }
+    struct buf head = {0};
+    int e = r == SNAPSHOT_OK ? read_exact(f, fd, buf_reserve(&head, head_bytes), head_bytes, 0) : 0;
+    uint32_t head_crc = r == SNAPSHOT_OK && e == 0 ? crc32c(0, head.ptr, head_bytes) : 0;
+    buf_fini(&head);
     if (r != SNAPSHOT_OK || e != 0) {
         return r != SNAPSHOT_OK ? r : failed(e, why, err);
     }
-    struct walk w = {.f = f, .fd = fd, .off = SNAPSHOT_HEADER_BYTES, .end = bytes - SNAPSHOT_END_BYTES,
-                     .crc = crc32c(0, h, sizeof h), .stored = malloc(ZSTD_compressBound(SNAPSHOT_CHUNK_MAX)),
+    struct walk w = {.f = f, .fd = fd, .off = head_bytes, .end = bytes - SNAPSHOT_END_BYTES,
+                     .crc = head_crc, .stored = malloc(ZSTD_compressBound(SNAPSHOT_CHUNK_MAX)),
                      .raw = malloc(SNAPSHOT_CHUNK_MAX)};
     syn_assert(w.stored != NULL && w.raw != NULL);
     *why = walk_all(&w, fn, arg, &e);

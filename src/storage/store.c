@@ -273,6 +273,8 @@ void store_abandon(struct store *s)
         return;
     }
     for (uint32_t g = 0; s->snapshots != NULL && g < s->options.groups; g++) {
+        buf_fini(&s->snapshots[g].attached);
+        buf_fini(&s->snapshots[g].writer.attached);
         if (s->snapshots[g].writer.fd >= 0) {
             s->files.close(s->files.ctx, s->snapshots[g].writer.fd);
         }

@@ -80,8 +80,18 @@ bool store_needs_prepare(const struct store *s);
  * directory) and only then is it the newest. zstd inside; a CRC32C per chunk; bad or missing bytes answer STORE_CORRUPT. */
 enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
                                        slice_t chunk, bool last);
+/* Backlog files: messages that lie outside the log (docs/disk.md, "Backlog files"). Numbers are the caller's, never used twice. Writes append:
+ * offset is the file's length so far, 0 makes it; not synced. FULL: the file is as it was. */
+enum store_status store_backlog_write(struct store *s, uint32_t group, uint64_t file, uint64_t offset, slice_t data);
+enum store_status store_backlog_read(struct store *s, uint32_t group, uint64_t file, uint64_t offset, uint32_t bytes, struct buf *out);
+/* Removes the group's backlog files but these and those that its newest snapshot needs. */
+enum store_status store_backlog_keep(struct store *s, uint32_t group, const uint64_t *files, size_t n);
+/* Names the files that the snapshot of this index needs, as pairs (u64 number, u64 bytes) with ascending numbers; before its first write. They
+ * are durable with it, travel with it (read_raw, write_raw), and stay as long as it is the newest. */
+enum store_status store_snapshot_attach(struct store *s, uint32_t group, uint64_t index, slice_t pairs);
 void store_snapshot_abort(struct store *s, uint32_t group);
-/* Raw bytes of the newest snapshot file for sending to a peer, and the same on the receiving side: byte-identical files. */
+/* Raw bytes of the newest snapshot for sending to a peer, and the same on the receiving side: its header with the list, the attached files, and
+ * the rest of it. Byte-identical files. */
 enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
                                           struct buf *out, bool *last);
 enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,

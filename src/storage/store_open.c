@@ -69,7 +69,8 @@ static bool holds_data(const struct names *l)
     uint64_t number;
     uint32_t group;
     for (size_t i = 0; i < l->n; i++) {
-        if (segment_number(l->v[i], &number) || snapshot_name_parse(l->v[i], &group, &number)) {
+        if (segment_number(l->v[i], &number) || snapshot_name_parse(l->v[i], &group, &number) ||
+            backlog_name_parse(l->v[i], &group, &number)) {
             return true;
         }
     }
@@ -146,7 +147,7 @@ static enum store_status open_snapshot(struct opening *o, uint32_t group, uint64
     if (fd < 0) {
         return io_failed(o, "open", name, fd);
     }
-    enum snapshot_result r = snapshot_peek(&s->files, fd, group, index, &n->term, &n->bytes, &why, &err);
+    enum snapshot_result r = snapshot_peek(&s->files, fd, group, index, &n->term, &n->bytes, &n->attached, &why, &err);
     s->files.close(s->files.ctx, fd);
     if (r == SNAPSHOT_BAD) {
         buf_printf(o->error, "%s: %s" ADVICE, name, why);
@@ -157,6 +158,22 @@ static enum store_status open_snapshot(struct opening *o, uint32_t group, uint64
     }
     atomic_store(&n->index, index);
     atomic_fetch_add(&s->snapshot_bytes, n->bytes);
+    return STORE_OK;
+}
+
+/* Each backlog file that a newest snapshot needs is there; others, written since or given up, go: what they held is still in the log. */
+static enum store_status check_backlogs(struct opening *o)
+{
+    for (uint32_t g = 0; g < o->s->options.groups; g++) {
+        slice_t attached = buf_slice(&o->s->snapshots[g].attached);
+        enum store_status st = attached.len > 0 ? backlog_sync(o->s, g, attached) : STORE_OK;
+        st = st == STORE_OK ? store_backlog_keep(o->s, g, NULL, 0) : st;
+        if (st != STORE_OK) {
+            buf_append_str(o->error, store_error(o->s));
+            buf_append_str(o->error, st == STORE_CORRUPT ? ADVICE : "");
+            return st;
+        }
+    }
     return STORE_OK;
 }
 
@@ -267,6 +284,7 @@ static enum store_status open_steps(struct opening *o)
     o->fresh = s->identity.floor == 0;
     st = st == STORE_OK ? remove_leftovers(o) : st;
     st = st == STORE_OK ? find_snapshots(o) : st;
+    st = st == STORE_OK ? check_backlogs(o) : st;
     if (st == STORE_OK) {
         st = o->fresh ? create_log(o) : read_log(o);
     }

@@ -67,12 +67,17 @@ struct snapshot_writer {
     uint64_t file_bytes;
     uint32_t file_crc;
     uint32_t chunks;
+    struct buf attached;   /* pairs: named by store_snapshot_attach, or by the header of what is received */
+    uint64_t attach_index; /* the snapshot that `attached` was named for */
+    size_t head_bytes;     /* received: header and list; 0: not there yet */
+    uint64_t attached_bytes;
 };
 
 struct snapshot {
     _Atomic uint64_t index; /* newest durable; 0: none */
     uint64_t term;
     uint64_t bytes;
+    struct buf attached;    /* pairs: backlog files that it needs, and how much of each */
     bool verified;          /* all of it was read and found whole since it was opened or made */
     struct snapshot_writer writer;
 };
@@ -123,6 +128,19 @@ enum store_status store_write_floor(struct store *s);
 
 /* What a record changes in what the writer knows; also used by recovery, so that both count alike. */
 void log_group_apply(struct store *s, const struct log_record *r);
+
+/* backlog.c */
+void backlog_name(char out[FILE_NAME_BYTES], uint32_t group, uint64_t number);
+bool backlog_name_parse(const char *name, uint32_t *group, uint64_t *number);
+uint64_t backlog_total(slice_t attached);                     /* bytes */
+/* Makes the attached files durable; they must be as long as the list says. */
+enum store_status backlog_sync(struct store *s, uint32_t group, slice_t attached);
+/* The bytes of the virtual sequence of attached files, from `at` on. 0, or -errno; -ENODATA: one is missing or short. */
+int backlog_read_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, size_t n, struct buf *out);
+int backlog_write_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, slice_t bytes);
+/* Received files under their names; before, under .tmp. */
+int backlog_publish(struct store *s, uint32_t group, slice_t attached);
+void backlog_forget_received(struct store *s, uint32_t group, slice_t attached);
 
 /* recovery.c: reads the log, cuts a torn tail, leaves the writer where the next block goes. groups: one per group. */
 enum store_status recovery_run(struct store *s, const uint64_t *numbers, size_t n, struct replay *groups,

@@ -32,6 +32,12 @@
     X(FENCED, 412, "A newer fencing token than the given one was granted.", "Stop: the lock was lost; acquire anew.") \
     X(FULL, 507, "The disk or its reserve is full; nothing was done.", "Free space; reads and releases go on.")       \
     X(LIMIT, 422, "A bound was reached; the text names it.", "Stay below it; docs/settings.md lists what can be set.") \
+    X(NOTOPIC, 404, "There is no such topic.", "Create it, or publish to it, which makes it.")                        \
+    X(TOPICEXISTS, 409, "A topic of that name has other options.", "Look with QUEUE.INFO; change with QUEUE.ALTER.")   \
+    X(NOGROUP, 404, "There is no such consumer group, or no such stream.", "Create it, or consume, which makes it.")   \
+    X(BUSYGROUP, 409, "The consumer group exists already.", "Use it, or destroy it first.")                             \
+    X(STALERECEIPT, 409, "The delivery is over: acknowledged, timed out, or its partition has a new member.",           \
+      "Do not act on it any more; the message may be with another consumer.")                                            \
     X(UNBLOCKED, 409, "The wait was ended by CLIENT UNBLOCK, FORCE or a shutdown.", "Acquire again where still wanted.")
 
 enum error_word {

@@ -62,6 +62,11 @@ enum {
     LIMIT_LIST_REPLY = 1000,                       /* rows in one LIST reply; the cursor leads on */
 
     /* Queues. */
+    LIMIT_PARTITIONS = 1024,                       /* of a topic; more topics cost the same as more partitions */
+    LIMIT_TOPICS = 100 * 1000,                     /* in group 0, about 300 bytes each */
+    LIMIT_GROUPS_PER_TOPIC = 1000,                 /* each has a position at every partition */
+    LIMIT_MEMBERS_PER_GROUP = 10 * 1000,           /* more than partitions are idle anyhow */
+    LIMIT_CONSUMER_BYTES = 128,                    /* names of consumer groups and consumers */
     LIMIT_CLAIM_MESSAGES = 10 * 1000,              /* deliveries of one claim: 450 KB of reply, under 2 ms of applying */
     LIMIT_PENDING_PER_POSITION = 100 * 1000,       /* in flight, available again or waiting; 25 MB; beyond, nothing new is taken */
     LIMIT_DEAD_PER_POSITION = 1000 * 1000,         /* 250 MB: a consumer that refuses everything is held up, not the node */

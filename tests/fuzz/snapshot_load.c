@@ -42,7 +42,7 @@ static void build(struct buf *out, const uint8_t *data, size_t size)
         buf_append(out, data + 1, size - 1);
         break;
     case 1:
-        snapshot_put_header(out, 0, INDEX, TERM);
+        snapshot_put_header(out, 0, INDEX, TERM, SLICE_NONE);
         buf_append(out, data + 1, size - 1);
         break;
     default:

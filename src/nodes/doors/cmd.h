@@ -44,6 +44,27 @@ void handle_latency(struct call *c);
 void handle_memory(struct call *c);
 void handle_shutdown(struct call *c);
 void handle_module(struct call *c);
+/* cmd_queue.c */
+void handle_queue_create(struct call *c);
+void handle_queue_alter(struct call *c);
+void handle_queue_delete(struct call *c);
+void handle_queue_publish(struct call *c);
+void handle_queue_publishbatch(struct call *c);
+void handle_queue_consume(struct call *c);
+void handle_queue_join(struct call *c);
+void handle_queue_leave(struct call *c);
+void handle_queue_ack(struct call *c);
+void handle_queue_nack(struct call *c);
+void handle_queue_extend(struct call *c);
+void handle_queue_seek(struct call *c);
+void handle_queue_redrive(struct call *c);
+/* cmd_queue_query.c */
+void handle_queue_list(struct call *c);
+void handle_queue_info(struct call *c);
+void handle_queue_groups(struct call *c);
+void handle_queue_lag(struct call *c);
+void handle_queue_peek(struct call *c);
+void handle_queue_dlq(struct call *c);
 /* cmd_cluster.c */
 void handle_cluster_nodes(struct call *c);
 void handle_cluster_groups(struct call *c);

@@ -4,6 +4,7 @@
  * not their execution. D2 a connection that does not read its replies is closed once its output passes the limit (I10, L5);
  * before that its commands are no longer read. D3 what a connection waits for is cancelled when it closes. */
 #include "nodes/doors/door.h"
+#include "nodes/doors/queue_door.h"
 
 #include "utils/hash.h"
 #include "utils/limits.h"
@@ -26,7 +27,6 @@ struct conn *conn_find(struct node *n, conn_id_t id)
 
 struct doors *doors_new(struct node *n)
 {
-    (void)n;
     struct doors *d = calloc(1, sizeof *d);
     syn_assert(d != NULL);
     map_init(&d->conns);
@@ -34,6 +34,15 @@ struct doors *doors_new(struct node *n)
     list_init(&d->all);
     list_init(&d->dirty);
     list_init(&d->walks);
+    struct list *lists[] = {&d->put_off, &d->batches, &d->batches_sent, &d->publish_retries, &d->publish_multis, &d->members_all, &d->joins,
+                            &d->consumes, &d->multis};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        list_init(lists[i]);
+    }
+    map_init(&d->topics);
+    map_init(&d->topics_by_id);
+    map_init(&d->members);
+    wheel_init(&d->consume_wheel, n->now_ms);
     d->next_timer_ms = UINT64_MAX;
     commands_build(d);
     return d;
@@ -72,6 +81,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     snprintf(c->remote, sizeof c->remote, "%s", remote ? remote : "?");
     list_init(&c->dirty);
     list_init(&c->watches);
+    list_init(&c->consumes);
     struct resp_limits l;
     resp_limits_of(n, c, &l);
     resp_parser_init(&c->resp, &l);
@@ -317,6 +327,7 @@ void doors_closed(struct node *n, conn_id_t id)
     if (c->session != 0) {
         end_session(n, c->session);
     }
+    consumes_closed(n, c);
     watch_drop_all(n, c);
     conn_free(n->doors, c);
 }
@@ -409,6 +420,12 @@ void conn_ask_session(struct node *n, struct conn *c)
 
 void doors_free(struct doors *d)
 {
+    queue_consume_fini(d);
+    queue_multi_fini(d);
+    queue_members_fini(d);
+    queue_publish_fini(d);
+    queue_topics_fini(d);
+    buf_fini(&d->body);
     list_each_safe(it, &d->all) {
         struct conn *c = CONTAINER_OF(it, struct conn, all);
         watch_forget(d, c);

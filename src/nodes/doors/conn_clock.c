@@ -5,6 +5,7 @@
  * wrong password waits for its answer, the longer the more of them came from that address (I14); a right one never waits, so that
  * nobody can lock out others by guessing. */
 #include "nodes/doors/door.h"
+#include "nodes/doors/queue_door.h"
 
 #include "utils/hash.h"
 #include "utils/limits.h"
@@ -134,6 +135,8 @@ void doors_timers(struct node *n)
     list_each(it, &d->all) {
         conn_timers(n, CONTAINER_OF(it, struct conn, all));
     }
+    put_off_timers(n);
+    publish_timers(n);
 }
 
 uint64_t doors_deadline(const struct node *n)

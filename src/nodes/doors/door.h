@@ -5,6 +5,7 @@
 
 #include "communication/resp.h"
 #include "nodes/node_internal.h"
+#include "utils/hash_ring.h"
 
 struct http_answer;
 /* Makes an HTTP answer of a reply that is no error. */
@@ -59,6 +60,7 @@ struct conn {
     uint64_t unsent_bytes;
     size_t seen_bytes;   /* of the driver's buffer, counted already */
     struct list watches;
+    struct list consumes;    /* struct consume.of_conn */
     const char *last_command;
     char name[64], lib_name[32], lib_ver[32], remote[64];
 };
@@ -92,6 +94,9 @@ struct call {
     struct buf *reply;    /* scratch; what a handler leaves here is sent unless `later` is set */
     bool later;           /* a request was submitted: it fills the slot */
     bool again;           /* not consumed: parse it again when the connection is resumed */
+    bool again_run;       /* it was put off and is run again (queue_topics.c) */
+    bool asked_create;    /* then: a topic was to be made for it */
+    uint64_t began_ms;    /* then: when it came; 0: now */
 };
 
 /* Wrong passwords by address; addresses may share a place. */
@@ -116,6 +121,21 @@ struct doors {
     uint64_t next_timer_ms;
     struct guesses guesses[GUESS_PLACES];
     uint64_t total_conns, total_commands;
+    /* The queue's doors (queue_door.h). */
+    struct map topics, topics_by_id;
+    struct list put_off;       /* calls that are run again at a time */
+    struct hash_ring *rings;   /* keys to partitions, by number of partitions */
+    uint32_t n_rings;
+    struct publish_batch **publishing; /* by group: what this turn publishes */
+    struct publish_batch *free_batches;
+    struct list batches, batches_sent, publish_retries, publish_multis;
+    bool retrying_topics;
+    struct map members;
+    struct list members_all, joins;
+    uint64_t members_ms;
+    struct list consumes, multis;
+    struct timer_wheel consume_wheel;
+    struct buf body;           /* a message being encoded */
 };
 
 /* The level of compatibility that drivers look for, as Valkey reports it. */

@@ -137,38 +137,6 @@ struct session {
     uint8_t name[];
 };
 
-struct origin {
-    struct map_node by_id;
-    struct list records;     /* struct record, in the order of applying */
-    struct list waiters;     /* waiter.in_origin */
-    struct list all;         /* sm.origins_all, least recently active first */
-    uint64_t id;
-    uint64_t low;            /* requests before this were answered, or given up by the origin */
-    uint64_t active_ms;
-};
-
-/* An answered request that may be asked again. */
-struct record {
-    struct map_node by_request;
-    struct list in_origin;
-    struct list in_age;      /* sm.records_all */
-    struct request_id req;
-    uint64_t time_ms;
-    uint8_t code;
-    uint32_t len;
-    uint8_t reply[];
-};
-
-struct idem {
-    struct map_node by_id;
-    struct list in_age;      /* sm.idems_all */
-    uint64_t time_ms;
-    uint8_t code;
-    uint16_t id_len;
-    uint32_t reply_len;
-    uint8_t bytes[];         /* id, then reply */
-};
-
 struct lock_snap {
     bool active;
     uint32_t number;
@@ -190,13 +158,13 @@ struct lock_restore {
 
 struct lock_sm {
     struct lock_sm_options opt;
-    struct map resources, owners, sessions, waiters, waiting_idems, origins, records, idems;
+    struct map resources, owners, sessions, waiters, waiting_idems;
+    struct dedup dedup;      /* answered requests; an origin's waiters hang on it */
     struct list resources_all, waiters_all;
     struct list retained;    /* free resources whose token is remembered, oldest first */
     uint32_t n_retained;
     uint64_t floor;          /* tokens of forgotten free resources are at most this */
-    struct list sessions_all, sessions_ended, origins_all, records_all, idems_all;
-    uint32_t n_records, n_idems;
+    struct list sessions_all, sessions_ended;
     struct timer_wheel wheel;
     struct list due;         /* timers whose time has come, not yet applied */
     uint64_t lead_ms;        /* log time when this replica became leader */
@@ -294,18 +262,11 @@ void session_settle(struct lock_sm *sm, struct session *s);         /* group 0: 
 void sessions_forget(struct lock_sm *sm);
 /* lock_dedup.c */
 /* True when op was answered before (the reply is given again) or still waits: nothing must be applied. */
-bool dedup_known(struct lock_sm *sm, const struct lock_op *op);
-void dedup_record(struct lock_sm *sm, struct request_id req, slice_t idem, enum lock_code code, slice_t reply);
-struct origin *origin_get(struct lock_sm *sm, uint64_t id);
+bool lock_known(struct lock_sm *sm, const struct lock_op *op);
+void lock_remember(struct lock_sm *sm, struct request_id req, slice_t idem, enum lock_code code, slice_t reply);
 /* What is asked as req from now on is a request that was withdrawn: it does nothing. */
-void dedup_withdraw(struct lock_sm *sm, struct request_id req);
-void dedup_advance(struct lock_sm *sm, const struct lock_op *op);   /* forgets by low, age and count */
+void lock_withdraw(struct lock_sm *sm, struct request_id req);
 void lock_op_origin_gone(struct lock_sm *sm, const struct lock_op *op);
-void dedup_restore_record(struct lock_sm *sm, struct request_id req, uint64_t time_ms, uint8_t code, slice_t reply);
-void dedup_restore_idem(struct lock_sm *sm, slice_t id, uint64_t time_ms, uint8_t code, slice_t reply);
-bool dedup_has(struct lock_sm *sm, struct request_id req);
-bool dedup_has_idem(struct lock_sm *sm, slice_t id);
-void dedup_fini(struct lock_sm *sm);
 /* lock_due.c */
 void due_set(struct lock_sm *sm, struct due *d, uint64_t at_ms);
 void due_clear(struct lock_sm *sm, struct due *d);

@@ -48,15 +48,16 @@ struct lock_sm *lock_sm_new(const struct lock_sm_options *o)
     struct lock_sm *sm = calloc(1, sizeof *sm);
     syn_assert(sm != NULL && o->default_ttl_ms > 0);
     sm->opt = *o;
-    struct map *maps[] = {&sm->resources, &sm->owners, &sm->sessions, &sm->waiters, &sm->waiting_idems, &sm->origins, &sm->records, &sm->idems};
+    struct map *maps[] = {&sm->resources, &sm->owners, &sm->sessions, &sm->waiters, &sm->waiting_idems};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         map_init(maps[i]);
     }
     struct list *lists[] = {&sm->resources_all, &sm->retained,    &sm->sessions_all, &sm->sessions_ended,
-                            &sm->origins_all,   &sm->records_all, &sm->idems_all,    &sm->due, &sm->waiters_all};
+                            &sm->due, &sm->waiters_all};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_init(lists[i]);
     }
+    dedup_init(&sm->dedup, o->hash_key, o->dedup_ms, o->dedup_count);
     wheel_init(&sm->wheel, 0);
     sm->next_serial = 1;
     return sm;
@@ -100,7 +101,7 @@ void lock_sm_free(struct lock_sm *sm)
         free(s->groups);
         free(s);
     }
-    dedup_fini(sm);
+    dedup_fini(&sm->dedup);
     map_fini(&sm->resources);
     map_fini(&sm->owners);
     map_fini(&sm->sessions);
@@ -144,7 +145,7 @@ void reply_end(struct lock_sm *sm, struct request_id req, slice_t idem, enum loc
     slice_t reply = lock_out_reply(o, r);
     sm->digest = hash_u64(sm->digest ^ hash_bytes((uint64_t)code, reply));
     if (code != LOCK_NEED_ATTACH) {
-        dedup_record(sm, req, idem, code, reply);
+        lock_remember(sm, req, idem, code, reply);
     }
     if (req.origin == 0) {
         o->replies.len = r->reply_off;
@@ -228,8 +229,8 @@ void lock_sm_apply(struct lock_sm *sm, uint64_t index, uint64_t term, uint64_t t
         sm->out = NULL;
         return;
     }
-    dedup_advance(sm, &op);
-    if (op.req.origin == 0 || !dedup_known(sm, &op)) {
+    dedup_advance(&sm->dedup, op.req, op.low, sm->time_ms);
+    if (op.req.origin == 0 || !lock_known(sm, &op)) {
         dispatch(sm, &op);
         regrant_all(sm);
     }
@@ -246,7 +247,7 @@ void lock_sm_stats(const struct lock_sm *sm, struct lock_sm_stats *out)
     uint64_t held = sm->stats.held_shared + sm->stats.held_exclusive;
     out->bytes = held * sizeof(struct holder) + sm->resources.count * (sizeof(struct resource) + 16) +
                  sm->owners.count * (sizeof(struct owner) + 16) + sm->waiters.count * (sizeof(struct waiter) + sizeof(struct place)) +
-                 sm->sessions.count * sizeof(struct session) + sm->n_records * (sizeof(struct record) + 128);
+                 sm->sessions.count * sizeof(struct session) + sm->dedup.n_records * (sizeof(struct record) + 128);
 }
 
 uint64_t lock_sm_digest(const struct lock_sm *sm)
@@ -299,25 +300,6 @@ static uint64_t hash_session(const struct session *s)
     return hash_u64(h ^ hash_bytes(6, slice_of(s->name, s->name_len)));
 }
 
-/* Answers that may be asked again, in their order. */
-static uint64_t hash_answers(const struct lock_sm *sm)
-{
-    uint64_t h = 0;
-    list_each(it, (struct list *)&sm->records_all) {
-        const struct record *r = CONTAINER_OF(it, struct record, in_age);
-        h = hash_u64(h ^ r->req.origin ^ hash_u64(r->req.seq ^ hash_u64(r->time_ms)) ^ hash_bytes(r->code, slice_of(r->reply, r->len)));
-    }
-    list_each(it, (struct list *)&sm->idems_all) {
-        const struct idem *x = CONTAINER_OF(it, struct idem, in_age);
-        h = hash_u64(h ^ x->time_ms ^ hash_bytes(x->code, slice_of(x->bytes, x->id_len + x->reply_len)));
-    }
-    list_each(it, (struct list *)&sm->origins_all) {
-        const struct origin *o = CONTAINER_OF(it, struct origin, all);
-        h = hash_u64(h ^ o->id ^ hash_u64(o->low ^ hash_u64(o->active_ms)));
-    }
-    return h;
-}
-
 uint64_t lock_sm_state_hash(const struct lock_sm *sm)
 {
     uint64_t sum = sm->floor;
@@ -333,7 +315,7 @@ uint64_t lock_sm_state_hash(const struct lock_sm *sm)
             sum += hash_session(CONTAINER_OF(it, struct session, all));
         }
     }
-    return sum + hash_answers(sm);
+    return sum + dedup_hash(&sm->dedup);
 }
 
 static void check_resource(const struct resource *r)

@@ -8,17 +8,11 @@
 #ifndef SYN_NODES_LOCKS_LOCK_SM_H
 #define SYN_NODES_LOCKS_LOCK_SM_H
 
+#include "nodes/dedup.h"
 #include "utils/buf.h"
 #include "utils/slice.h"
 
 enum lock_mode { LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2 };
-
-/* Who asks: the node instance that received the command (uuid mixed with incarnation, never 0), and its own count. The same
- * pair is the same request, however often it arrives (R15). origin 0: the leader itself (expiries), never answered. */
-struct request_id {
-    uint64_t origin;
-    uint64_t seq;
-};
 
 enum lock_op_kind {
     LOCK_OP_ACQUIRE = 1,      /* n resources: 1, or more for ACQUIREALL (all or nothing, all with one mode) */

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum record_kind { REC_HEAD = 1, REC_SESSION, REC_ORIGIN, REC_WAITER, REC_RECORD, REC_IDEM, REC_RESOURCE, REC_END };
+enum record_kind { REC_HEAD = 1, REC_SESSION, REC_ORIGIN, REC_RECORD, REC_IDEM, REC_WAITER, REC_RESOURCE, REC_END };
 enum { RECORD_BYTES_MAX = 64 * 1024 * 1024, RESOURCES_PER_SLICE_MAX = 4096 };
 
 static size_t rec_begin(struct buf *out, enum record_kind kind)
@@ -146,41 +146,6 @@ void snap_leave(struct lock_sm *sm, struct resource *r)
     }
 }
 
-static void save_records(const struct lock_sm *sm, struct buf *out)
-{
-    list_each(it, (struct list *)&sm->records_all) {
-        const struct record *r = CONTAINER_OF(it, struct record, in_age);
-        size_t at = rec_begin(out, REC_RECORD);
-        buf_put_u64(out, r->req.origin);
-        buf_put_u64(out, r->req.seq);
-        buf_put_u64(out, r->time_ms);
-        buf_put_u8(out, r->code);
-        buf_put_bytes(out, slice_of(r->reply, r->len));
-        rec_end(out, at);
-    }
-    list_each(it, (struct list *)&sm->idems_all) {
-        const struct idem *x = CONTAINER_OF(it, struct idem, in_age);
-        size_t at = rec_begin(out, REC_IDEM);
-        buf_put_u64(out, x->time_ms);
-        buf_put_u8(out, x->code);
-        buf_put_bytes(out, slice_of(x->bytes, x->id_len));
-        buf_put_bytes(out, slice_of(x->bytes + x->id_len, x->reply_len));
-        rec_end(out, at);
-    }
-}
-
-static void save_origins(const struct lock_sm *sm, struct buf *out)
-{
-    list_each(it, (struct list *)&sm->origins_all) {
-        const struct origin *o = CONTAINER_OF(it, struct origin, all);
-        size_t at = rec_begin(out, REC_ORIGIN);
-        buf_put_u64(out, o->id);
-        buf_put_u64(out, o->low);
-        buf_put_u64(out, o->active_ms);
-        rec_end(out, at);
-    }
-}
-
 /* In the order of serials: each owner's, session's and origin's list is rebuilt in that order. */
 static void save_waiters(const struct lock_sm *sm, struct buf *out)
 {
@@ -204,9 +169,8 @@ void lock_sm_snapshot_begin(struct lock_sm *sm)
     list_each(it, &sm->sessions_ended) {
         save_session(CONTAINER_OF(it, struct session, all), out);
     }
-    save_origins(sm, out);
+    dedup_save(&sm->dedup, out, REC_ORIGIN);
     save_waiters(sm, out);
-    save_records(sm, out);
     list_each(it, &sm->retained) {
         save_resource(sm, CONTAINER_OF(it, struct resource, all));
     }
@@ -284,18 +248,6 @@ static bool load_session(struct lock_sm *sm, struct reader *r)
     return reader_done(r);
 }
 
-static bool load_origin(struct lock_sm *sm, struct reader *r)
-{
-    uint64_t id = reader_u64(r), low = reader_u64(r), active = reader_u64(r);
-    if (!reader_done(r) || id == 0 || active > sm->time_ms) {
-        return false;
-    }
-    struct origin *o = origin_get(sm, id);
-    o->low = low;
-    o->active_ms = active;
-    return true;
-}
-
 static bool load_waiter(struct lock_sm *sm, struct reader *r)
 {
     uint64_t serial = reader_u64(r);
@@ -340,32 +292,6 @@ static bool load_waiter(struct lock_sm *sm, struct reader *r)
     if (until != UINT64_MAX) {
         due_set(sm, &w->due, until);
     }
-    return true;
-}
-
-static bool load_record(struct lock_sm *sm, struct reader *r)
-{
-    struct request_id req = {.origin = reader_u64(r), .seq = 0};
-    req.seq = reader_u64(r);
-    uint64_t time = reader_u64(r);
-    uint8_t code = reader_u8(r);
-    slice_t reply = reader_bytes(r);
-    if (!reader_done(r) || req.origin == 0 || dedup_has(sm, req)) {
-        return false;
-    }
-    dedup_restore_record(sm, req, time, code, reply);
-    return true;
-}
-
-static bool load_idem(struct lock_sm *sm, struct reader *r)
-{
-    uint64_t time = reader_u64(r);
-    uint8_t code = reader_u8(r);
-    slice_t id = reader_bytes(r), reply = reader_bytes(r);
-    if (!reader_done(r) || id.len == 0 || id.len > LIMIT_IDEM_BYTES || dedup_has_idem(sm, id)) {
-        return false;
-    }
-    dedup_restore_idem(sm, id, time, code, reply);
     return true;
 }
 
@@ -523,11 +449,11 @@ static bool load_any(struct lock_sm *sm, uint8_t kind, slice_t body)
     }
     switch (kind) {
     case REC_HEAD: sm->restore->head = true; return load_head(sm, &r);
-    case REC_ORIGIN: ok = load_origin(sm, &r); break;
+    case REC_ORIGIN:
+    case REC_RECORD:
+    case REC_IDEM: ok = dedup_restore(&sm->dedup, kind - REC_ORIGIN, body, sm->time_ms); break;
     case REC_SESSION: ok = load_session(sm, &r); break;
     case REC_WAITER: ok = load_waiter(sm, &r); break;
-    case REC_RECORD: ok = load_record(sm, &r); break;
-    case REC_IDEM: ok = load_idem(sm, &r); break;
     case REC_RESOURCE: ok = load_resource(sm, &r); break;
     case REC_END: ok = load_end(sm, &r); break;
     default: break;

@@ -34,7 +34,7 @@ void waiter_list(struct lock_sm *sm, struct waiter *w)
         map_insert(&sm->waiting_idems, &w->by_idem, hash_bytes(sm->opt.hash_key, waiter_idem(w)));
     }
     list_push_back(&sm->waiters_all, &w->all);
-    list_push_back(&origin_get(sm, w->req.origin)->waiters, &w->in_origin);
+    list_push_back(&dedup_origin(&sm->dedup, w->req.origin, sm->time_ms)->waiters, &w->in_origin);
     struct owner_waits *ow = owner_waits_get(w->owner);
     list_push_back(&ow->list, &w->in_owner);
     ow->n++;
@@ -363,7 +363,7 @@ void lock_op_cancel(struct lock_sm *sm, const struct lock_op *op)
         waiter_free(sm, w);
     }
     if (!MUTANT("K11")) {
-        dedup_withdraw(sm, op->target);
+        lock_withdraw(sm, op->target);
     }
 }
 

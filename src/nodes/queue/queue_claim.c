@@ -196,7 +196,10 @@ static void claim_part(struct queue_sm *sm, struct claiming *cl, struct topic *t
         return;
     }
     queue_snap_touch(sm, p);
-    pos = pos != NULL ? pos : position_new(sm, p, cl->op->group);
+    if (pos == NULL) {
+        pos = position_new(sm, p, cl->op->group);
+        position_adopt(sm, pos);
+    }
     struct consumer *c = claim_consumer(sm, pos, cl->op->consumer);
     if (c == NULL) {
         *no = (struct claim_refusal){.code = QUEUE_LIMIT, .limit = "consumers of a group"};

@@ -56,6 +56,36 @@ struct position *position_new(struct queue_sm *sm, struct partition *p, slice_t 
     return pos;
 }
 
+/* Its group has not seen r, which another one has: an own pend of the same message. */
+static void adopt(struct queue_sm *sm, struct position *pos, const struct pend *r)
+{
+    if (pend_find(pos, r->offset) == NULL && !part_erased(pos->part, r->offset)) {
+        struct pend *mine = pend_new(sm, pos, r->offset, r->id);
+        mine->not_before_ms = r->delivery == 0 ? r->not_before_ms : 0;
+        if (pend_take_key(sm, mine, r->key)) {
+            pend_ready(sm, mine);
+        }
+    }
+}
+
+void position_adopt(struct queue_sm *sm, struct position *pos)
+{
+    struct partition *p = pos->part;
+    if (p->topic->config.stream || topic_is_log(p->topic) || p->start == p->floor) {
+        return;
+    }
+    list_each(it, &p->positions_all) {
+        struct position *other = CONTAINER_OF(it, struct position, all);
+        for (struct list *in = other->pends.next; other != pos && in != &other->pends; in = in->next) {
+            const struct pend *r = CONTAINER_OF(in, struct pend, all);
+            if (r->offset >= p->floor) {
+                break;
+            }
+            adopt(sm, pos, r);
+        }
+    }
+}
+
 void position_free(struct queue_sm *sm, struct position *pos)
 {
     while (!list_empty(&pos->pends)) { /* from the back: nobody behind it in its key becomes ready */

@@ -225,6 +225,11 @@ void queue_sm_apply(struct queue_sm *sm, uint64_t index, uint64_t term, uint64_t
     sm->out = NULL;
 }
 
+bool queue_sm_answered(const struct queue_sm *sm, struct request_id req)
+{
+    return dedup_find((struct dedup *)(uintptr_t)&sm->dedup, req) != NULL;
+}
+
 uint64_t queue_sm_next_due_ms(const struct queue_sm *sm)
 {
     return wheel_next_ms(&sm->wheel);

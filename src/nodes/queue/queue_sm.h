@@ -224,6 +224,8 @@ struct queue_sm *queue_sm_new(const struct queue_sm_options *o);
 void queue_sm_free(struct queue_sm *sm);
 /* Applies one committed operation; what is due by time_ms is done first, whatever the operation. */
 void queue_sm_apply(struct queue_sm *sm, uint64_t index, uint64_t term, uint64_t time_ms, slice_t op, struct queue_out *out);
+/* The reply to this request is remembered: proposing it again has it repeated. */
+bool queue_sm_answered(const struct queue_sm *sm, struct request_id req);
 /* Log time at which a TICK would do something; UINT64_MAX: never. */
 uint64_t queue_sm_next_due_ms(const struct queue_sm *sm);
 /* True when a claim would be answered now, as far as this replica has applied: it would find something, or be refused. Also when it would make

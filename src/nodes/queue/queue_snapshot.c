@@ -200,7 +200,7 @@ void queue_sm_snapshot_begin(struct queue_sm *sm)
     list_each(it, &sm->topics_all) {
         save_topic(CONTAINER_OF(it, struct topic, all), &s->out);
     }
-    dedup_save(&sm->dedup, &s->out);
+    dedup_save(&sm->dedup, &s->out, 1);
     s->cursor = sm->partitions.next;
 }
 

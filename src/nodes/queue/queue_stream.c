@@ -24,6 +24,9 @@ static void group_create(struct queue_sm *sm, struct partition *p, const struct 
             struct id_cursor c = {0};
             pos->last_id = ids_get(&p->ids, &c, pos->next - 1);
         }
+        if (o->start == SEEK_BEGIN) {
+            position_adopt(sm, pos);
+        }
         part_dirty(sm, p);
         queue_emit_woken(sm, p);
         queue_reply_u64(sm, QUEUE_DONE, 1);
@@ -133,6 +136,9 @@ void queue_op_seek(struct queue_sm *sm, struct reader *r)
         forget_pends(sm, pos, next);
     }
     pos->next = next;
+    if (o.to == SEEK_BEGIN) {
+        position_adopt(sm, pos);
+    }
     struct id_cursor c = {0};
     pos->last_id = next > p->floor ? ids_get(&p->ids, &c, next - 1) : (struct stream_id){0, 0};
     part_dirty(sm, p);

@@ -1,0 +1,667 @@
+/* The message store, one behaviour at a time: what is young, what is written and when, what is read back and what is not believed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "fake_backlog.h"
+#include "utils/crc32c.h"
+#include "utils/prng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A body of 75 bytes makes a record of 100; chunks of 1,036 bytes hold ten. */
+enum { BODY = 75, TOPIC = 7, CHUNK = 1036, HEAD = 36, ROW = 64 };
+static const struct queue_log_options SIZES = {.file_base = 100, .chunk_bytes = CHUNK, .young_bytes = 4 * CHUNK, .cache_bytes = 4 * (CHUNK + 40), .file_bytes = 4 * CHUNK};
+
+static struct fake_backlog disk;
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_init(&disk, &SIZES);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    queue_log_check(disk.q);
+    fake_fini(&disk);
+    return 0;
+}
+
+static void body_of(uint32_t partition, uint64_t offset, uint8_t body[BODY])
+{
+    memset(body, (int)(offset % 251), BODY);
+    le64_put(body, offset);
+    le32_put(body + 8, partition);
+}
+
+static void append(uint32_t partition, uint64_t offset)
+{
+    uint8_t body[BODY];
+    body_of(partition, offset, body);
+    struct queue_appended m = {.topic = TOPIC, .partition = partition, .offset = offset, .id = {1000 + offset / 4, offset % 4},
+                               .flags = (uint8_t)(offset % 3), .body = slice_of(body, BODY)};
+    queue_log_append(disk.q, &m);
+    queue_log_check(disk.q);
+}
+
+static void append_range(uint32_t partition, uint64_t from, uint64_t to)
+{
+    for (uint64_t o = from; o < to; o++) {
+        append(partition, o);
+    }
+}
+
+static void assert_message(const struct queue_message *m, uint32_t partition, uint64_t offset)
+{
+    uint8_t body[BODY];
+    body_of(partition, offset, body);
+    assert_int_equal(m->offset, offset);
+    assert_int_equal(m->id.ms, 1000 + offset / 4);
+    assert_int_equal(m->id.seq, offset % 4);
+    assert_int_equal(m->flags, offset % 3);
+    assert_true(slice_eq(m->body, slice_of(body, BODY)));
+}
+
+static enum queue_log_got get(uint32_t partition, uint64_t offset)
+{
+    struct queue_message m;
+    enum queue_log_got got = queue_log_get(disk.q, TOPIC, partition, offset, &m);
+    if (got == QUEUE_LOG_OK) {
+        assert_message(&m, partition, offset);
+    }
+    return got;
+}
+
+static void assert_readable(uint32_t partition, uint64_t from, uint64_t to)
+{
+    for (uint64_t o = from; o < to; o++) {
+        enum queue_log_got got = get(partition, o);
+        if (got == QUEUE_LOG_LOADING) {
+            fake_read_all(&disk);
+            got = get(partition, o);
+        }
+        assert_int_equal(got, QUEUE_LOG_OK);
+    }
+    queue_log_check(disk.q);
+}
+
+static uint32_t count_files(void)
+{
+    struct buf b = {0};
+    queue_log_files(disk.q, &b);
+    uint32_t n = (uint32_t)(b.len / 8);
+    buf_fini(&b);
+    return n;
+}
+
+/* ---- young ---- */
+
+static void test_young(void **state)
+{
+    (void)state;
+    assert_int_equal(get(0, 0), QUEUE_LOG_GONE);
+    append_range(0, 5, 8);
+    append(0, 12);
+    append(0, 30);
+    append(1, 5);
+    for (uint64_t o = 0; o < 40; o++) {
+        assert_int_equal(get(0, o), (o >= 5 && o < 8) || o == 12 || o == 30 ? QUEUE_LOG_OK : QUEUE_LOG_GONE);
+    }
+    assert_int_equal(get(1, 5), QUEUE_LOG_OK);
+    assert_int_equal(get(2, 5), QUEUE_LOG_GONE);
+    assert_int_equal(queue_log_young_bytes(disk.q), 2 * HEAD + 6 * 100);
+    struct queue_message m;
+    assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 0, 100, &m), QUEUE_LOG_OK);
+    assert_message(&m, 0, 5);
+    assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 13, 31, &m), QUEUE_LOG_OK);
+    assert_message(&m, 0, 30);
+    assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 13, 30, &m), QUEUE_LOG_GONE);
+    assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 31, 100, &m), QUEUE_LOG_GONE);
+    assert_int_equal(disk.all_writes + disk.all_reads, 0);
+}
+
+/* Consecutive chunks far apart, and offsets too far apart for one chunk. */
+static void test_far_gap(void **state)
+{
+    (void)state;
+    append(0, 1);
+    append(0, 1 + (uint64_t)UINT32_MAX);
+    append(0, 2 + (uint64_t)UINT32_MAX * 3);
+    assert_int_equal(get(0, 1), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 1 + (uint64_t)UINT32_MAX), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 2 + (uint64_t)UINT32_MAX * 3), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 2 + (uint64_t)UINT32_MAX), QUEUE_LOG_GONE);
+}
+
+static void test_trim(void **state)
+{
+    (void)state;
+    append_range(0, 0, 35);
+    queue_log_trim(disk.q, TOPIC, 0, 15);
+    disk.needed_from = 15;
+    queue_log_trim(disk.q, TOPIC, 0, 15); /* now nobody needs the first chunk */
+    queue_log_check(disk.q);
+    assert_int_equal(get(0, 9), QUEUE_LOG_GONE);
+    assert_int_equal(get(0, 10), QUEUE_LOG_OK);
+    assert_int_equal(queue_log_young_bytes(disk.q), 3 * HEAD + 2500);
+    disk.needed_from = 35;
+    queue_log_trim(disk.q, TOPIC, 0, 35);
+    assert_int_equal(queue_log_young_bytes(disk.q), 0);
+    append_range(0, 35, 40);
+    assert_int_equal(get(0, 35), QUEUE_LOG_OK);
+    disk.needed_from = 0;
+    queue_log_trim(disk.q, TOPIC, 0, UINT64_MAX);
+    assert_int_equal(get(0, 39), QUEUE_LOG_GONE);
+    assert_int_equal(queue_log_young_bytes(disk.q), 0);
+    queue_log_trim(disk.q, TOPIC, 9, 1);
+    assert_int_equal(disk.all_writes, 0);
+}
+
+static bool needs_12(struct fake_backlog *b, uint64_t topic, uint32_t partition, uint64_t from, uint64_t to)
+{
+    (void)b;
+    (void)topic;
+    (void)partition;
+    return (from <= 12 && 12 <= to) || to >= 45;
+}
+
+/* One that is in flight keeps its chunk, though start is far beyond; tidy takes chunks out of the middle. */
+static void test_trim_spares_what_is_needed(void **state)
+{
+    (void)state;
+    append_range(0, 0, 50);
+    disk.needed = needs_12;
+    queue_log_trim(disk.q, TOPIC, 0, 30);
+    assert_int_equal(get(0, 5), QUEUE_LOG_GONE);
+    assert_int_equal(get(0, 12), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 25), QUEUE_LOG_GONE);
+    assert_int_equal(get(0, 35), QUEUE_LOG_OK);
+    queue_log_tidy(disk.q);
+    queue_log_check(disk.q);
+    assert_int_equal(get(0, 12), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 35), QUEUE_LOG_GONE);
+    assert_int_equal(get(0, 45), QUEUE_LOG_OK);
+}
+
+/* ---- written ---- */
+
+static uint64_t written_base(uint32_t i)
+{
+    return le64_get(disk.writes[i].data.ptr + 20);
+}
+
+static void test_spill_oldest_first(void **state)
+{
+    (void)state;
+    append_range(0, 0, 40);
+    assert_int_equal(disk.n_writes, 0);
+    append_range(1, 0, 21);
+    assert_int_equal(disk.n_writes, 3);
+    assert_int_equal(written_base(0), 0);
+    assert_int_equal(written_base(2), 20);
+    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 6100); /* all of it, until it is written */
+    assert_readable(0, 0, 40);
+    assert_true(fake_write(&disk, true));
+    assert_int_equal(queue_log_young_bytes(disk.q), 6 * HEAD + 5100);
+    assert_int_equal(get(0, 3), QUEUE_LOG_LOADING);
+    assert_int_equal(get(0, 13), QUEUE_LOG_OK);
+    fake_write_all(&disk);
+    assert_readable(0, 0, 40);
+    assert_readable(1, 0, 21);
+}
+
+static void test_spill_drops_what_is_not_needed(void **state)
+{
+    (void)state;
+    append_range(0, 0, 40);
+    disk.needed_from = 20;
+    append_range(0, 40, 45);
+    assert_int_equal(disk.all_writes, 0);
+    assert_int_equal(get(0, 5), QUEUE_LOG_GONE);
+    assert_int_equal(get(0, 25), QUEUE_LOG_OK);
+}
+
+/* Many partitions with little each: the oldest open chunks are closed and written, memory stays bounded. */
+static void test_open_chunks_are_bounded(void **state)
+{
+    (void)state;
+    for (uint32_t p = 0; p < 200; p++) {
+        append(p, 0);
+        fake_write_all(&disk);
+        assert_true(queue_log_young_bytes(disk.q) <= SIZES.young_bytes);
+    }
+    assert_readable(0, 0, 1);
+    assert_readable(199, 0, 1);
+}
+
+static void test_trimmed_while_written(void **state)
+{
+    (void)state;
+    append_range(0, 0, 51);
+    assert_int_equal(disk.n_writes, 2);
+    disk.needed_from = 20;
+    queue_log_trim(disk.q, TOPIC, 0, 20);
+    queue_log_check(disk.q);
+    assert_int_equal(queue_log_young_bytes(disk.q), 4 * HEAD + 3100);
+    fake_write_all(&disk);
+    queue_log_check(disk.q);
+    assert_int_equal(get(0, 15), QUEUE_LOG_GONE);
+    assert_readable(0, 20, 51);
+}
+
+/* Nothing is lost, the file that failed is left alone, one chunk is tried at a time until one succeeds. */
+static void test_write_failure(void **state)
+{
+    (void)state;
+    append_range(0, 0, 61);
+    assert_int_equal(disk.n_writes, 3);
+    while (fake_write(&disk, false)) {
+        queue_log_check(disk.q);
+    }
+    assert_int_equal(disk.failed_writes, 3);
+    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 6100);
+    assert_readable(0, 0, 61);
+    append_range(0, 61, 70);
+    assert_int_equal(disk.n_writes, 1); /* a chunk was closed */
+    assert_int_equal(written_base(0), 0);
+    fake_write(&disk, false);
+    queue_log_check(disk.q);
+    assert_int_equal(disk.n_writes, 0);
+    queue_log_tidy(disk.q);
+    assert_int_equal(disk.n_writes, 1);
+    fake_write(&disk, true);
+    assert_int_equal(disk.n_writes, 2); /* it is well again: all that is too much */
+    assert_int_equal(written_base(0), 10);
+    fake_write_all(&disk);
+    queue_log_check(disk.q);
+    assert_readable(0, 0, 70);
+}
+
+/* ---- read ---- */
+
+static void write_backlog(uint32_t partition, uint64_t from, uint64_t to)
+{
+    struct buf table = {0}, files = {0};
+    append_range(partition, from, to);
+    queue_log_snapshot(disk.q, &table, &files);
+    fake_write_all(&disk);
+    assert_int_equal(queue_log_young_bytes(disk.q), 0);
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+static void test_load_once_and_ahead(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 60);
+    assert_int_equal(get(0, 3), QUEUE_LOG_LOADING);
+    assert_int_equal(get(0, 4), QUEUE_LOG_LOADING);
+    assert_int_equal(disk.n_reads, 1); /* in the middle: nobody knows yet where this reader goes */
+    fake_read_all(&disk);
+    assert_int_equal(get(0, 9), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 10), QUEUE_LOG_LOADING);
+    assert_int_equal(disk.n_reads, 2); /* the next one and the one behind it */
+    fake_read_all(&disk);
+    assert_readable(0, 10, 20);
+    assert_int_equal(disk.n_reads, 0);
+    assert_int_equal(get(0, 20), QUEUE_LOG_OK);
+    assert_int_equal(disk.n_reads, 1);
+    fake_read_all(&disk);
+    assert_readable(0, 21, 60);
+    assert_int_equal(disk.all_reads, 6);
+}
+
+static void test_cache_bound(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 100);
+    for (uint64_t o = 95; o < 100; o -= 10) { /* backwards: nothing is read ahead */
+        assert_int_equal(get(0, o), QUEUE_LOG_LOADING);
+        fake_read_all(&disk);
+        assert_int_equal(get(0, o), QUEUE_LOG_OK);
+        queue_log_check(disk.q); /* L4 */
+    }
+    uint64_t reads = disk.all_reads;
+    assert_int_equal(get(0, 5), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 35), QUEUE_LOG_OK);
+    assert_int_equal(disk.all_reads, reads);
+    assert_int_equal(get(0, 45), QUEUE_LOG_LOADING);
+}
+
+static void test_loads_are_bounded(void **state)
+{
+    (void)state;
+    for (uint32_t p = 0; p < 50; p++) {
+        write_backlog(p, 0, 1);
+    }
+    for (uint32_t p = 0; p < 50; p++) {
+        assert_int_equal(get(p, 0), QUEUE_LOG_LOADING);
+    }
+    assert_true(disk.n_reads < 50);
+    bool had[50] = {false};
+    uint32_t n = 0;
+    while (fake_read(&disk, true, false)) { /* who waits asks again after each: everybody gets his own */
+        queue_log_check(disk.q);
+        for (uint32_t p = 0; p < 50; p++) {
+            if (!had[p] && get(p, 0) == QUEUE_LOG_OK) {
+                had[p] = true;
+                n++;
+            }
+        }
+    }
+    assert_int_equal(n, 50);
+    assert_int_equal(disk.all_reads, 50);
+}
+
+static void test_read_failure(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 30);
+    assert_int_equal(get(0, 3), QUEUE_LOG_LOADING);
+    fake_read(&disk, false, false);
+    assert_int_equal(get(0, 3), QUEUE_LOG_DAMAGED);
+    assert_int_equal(disk.n_reads, 0);
+    struct queue_message m;
+    assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 3, 30, &m), QUEUE_LOG_DAMAGED);
+    assert_int_equal(m.offset, 9);
+    assert_readable(0, 10, 30);
+    queue_log_tidy(disk.q);
+    assert_readable(0, 0, 10);
+    queue_log_loaded(disk.q, 12345, 0, SLICE_NONE, true); /* nobody asked */
+    queue_log_written(disk.q, 12345, 0, false);
+}
+
+/* No bit of a chunk can be another without its being noticed. */
+static void test_flipped_bits(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 3);
+    struct fake_file *f = fake_file(&disk, 100);
+    assert_non_null(f);
+    for (size_t bit = 0; bit < f->bytes.len * 8; bit++) {
+        f->bytes.ptr[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(get(0, 1), QUEUE_LOG_LOADING);
+        fake_read_all(&disk);
+        assert_int_equal(get(0, 1), QUEUE_LOG_DAMAGED);
+        f->bytes.ptr[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        queue_log_tidy(disk.q);
+    }
+    assert_readable(0, 0, 3);
+}
+
+/* A right checksum over wrong records: no byte of a disk reaches an assert or memory that is not ours. */
+static void test_forged_chunks(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 5);
+    struct fake_file *f = fake_file(&disk, 100);
+    assert_non_null(f);
+    struct buf good = {0};
+    buf_append_slice(&good, buf_slice(&f->bytes));
+    struct prng g;
+    prng_init(&g, 3);
+    for (int i = 0; i < 20000; i++) {
+        for (uint64_t n = 1 + prng_below(&g, 3); n > 0; n--) {
+            size_t at = prng_chance(&g, 500000) ? HEAD + 100 * prng_below(&g, 5) + prng_below(&g, 25) : prng_below(&g, good.len);
+            f->bytes.ptr[at] = (uint8_t)(prng_chance(&g, 500000) ? prng_u64(&g) : f->bytes.ptr[at] + 1u);
+        }
+        le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, f->bytes.len - 8));
+        struct queue_message m;
+        assert_int_equal(queue_log_get(disk.q, TOPIC, 0, 2, &m), QUEUE_LOG_LOADING);
+        fake_read_all(&disk);
+        if (queue_log_get(disk.q, TOPIC, 0, 2, &m) == QUEUE_LOG_OK) { /* only bodies, flags and ids in the middle may differ */
+            assert_int_equal(m.offset, 2);
+            struct queue_log_options o = SIZES;
+            struct buf table = {0}, files = {0};
+            queue_log_snapshot(disk.q, &table, &files);
+            fake_restart(&disk, &o);
+            assert_true(queue_log_restore(disk.q, buf_slice(&table)));
+            buf_fini(&table);
+            buf_fini(&files);
+        }
+        memcpy(f->bytes.ptr, good.ptr, good.len);
+        queue_log_tidy(disk.q);
+    }
+    buf_fini(&good);
+}
+
+static void test_seek(void **state)
+{
+    (void)state;
+    uint64_t offset;
+    assert_int_equal(queue_log_seek(disk.q, TOPIC, 0, (struct stream_id){0, 0}, 0, &offset), QUEUE_LOG_OK);
+    assert_int_equal(offset, 0);
+    write_backlog(0, 0, 40);
+    append_range(0, 40, 45);
+    for (uint64_t o = 0; o < 45; o++) {
+        struct stream_id id = {1000 + o / 4, o % 4};
+        if (queue_log_seek(disk.q, TOPIC, 0, id, 45, &offset) == QUEUE_LOG_LOADING) {
+            fake_read_all(&disk);
+            assert_int_equal(queue_log_seek(disk.q, TOPIC, 0, id, 45, &offset), QUEUE_LOG_OK);
+        }
+        assert_int_equal(offset, o);
+    }
+    assert_int_equal(queue_log_seek(disk.q, TOPIC, 0, (struct stream_id){1000, 9}, 45, &offset), QUEUE_LOG_OK);
+    assert_int_equal(offset, 4);
+    assert_int_equal(queue_log_seek(disk.q, TOPIC, 0, (struct stream_id){2000, 0}, 45, &offset), QUEUE_LOG_OK);
+    assert_int_equal(offset, 45);
+    assert_int_equal(queue_log_seek(disk.q, TOPIC, 0, (struct stream_id){1010, 3}, 43, &offset), QUEUE_LOG_OK);
+    assert_int_equal(offset, 43);
+}
+
+/* ---- snapshots ---- */
+
+static void test_snapshot_and_restore(void **state)
+{
+    (void)state;
+    append_range(0, 0, 75);
+    append_range(3, 1000, 1005);
+    disk.needed_from = 20;
+    queue_log_trim(disk.q, TOPIC, 0, 20);
+    struct buf table = {0}, files = {0};
+    queue_log_snapshot(disk.q, &table, &files);
+    queue_log_check(disk.q);
+    fake_write_all(&disk);
+    uint64_t before = 0;
+    for (size_t i = 0; i < files.len; i += 16) {
+        uint64_t number = le64_get(files.ptr + i), bytes = le64_get(files.ptr + i + 8);
+        assert_true(number > before);
+        before = number;
+        assert_true(fake_file(&disk, number)->bytes.len >= bytes && bytes > 0);
+    }
+    uint64_t newest = before;
+    fake_restart(&disk, &SIZES); /* the same file_base: its numbers are taken */
+    assert_true(queue_log_restore(disk.q, buf_slice(&table)));
+    queue_log_check(disk.q);
+    assert_int_equal(get(0, 5), QUEUE_LOG_GONE);
+    assert_readable(0, 20, 75);
+    assert_readable(3, 1000, 1005);
+    append_range(0, 75, 200);
+    assert_true(disk.n_writes > 0 && disk.writes[0].file != newest && disk.writes[0].offset == 0);
+    fake_write_all(&disk);
+    assert_readable(0, 20, 200);
+    /* What is applied again wins over a table that says it has it. */
+    fake_restart(&disk, &SIZES);
+    assert_true(queue_log_restore(disk.q, buf_slice(&table)));
+    append(0, 71);
+    assert_int_equal(get(0, 71), QUEUE_LOG_OK);
+    assert_int_equal(get(0, 72), QUEUE_LOG_GONE);
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+static void test_malformed_tables(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 50);
+    append_range(1, 0, 25);
+    struct buf table = {0}, files = {0};
+    queue_log_snapshot(disk.q, &table, &files);
+    fake_write_all(&disk);
+    for (size_t n = 0; n < table.len; n++) {
+        fake_restart(&disk, &SIZES);
+        assert_false(queue_log_restore(disk.q, slice_of(table.ptr, n)));
+        queue_log_check(disk.q);
+    }
+    struct prng g;
+    prng_init(&g, 4);
+    for (int i = 0; i < 20000; i++) {
+        struct buf bad = {0};
+        buf_append_slice(&bad, buf_slice(&table));
+        for (uint64_t n = 1 + prng_below(&g, 2); n > 0; n--) {
+            bad.ptr[prng_below(&g, bad.len)] = (uint8_t)(prng_chance(&g, 500000) ? 255 : prng_below(&g, 3));
+        }
+        fake_restart(&disk, &SIZES);
+        bool ok = queue_log_restore(disk.q, buf_slice(&bad));
+        queue_log_check(disk.q);
+        for (uint64_t o = 0; ok && o < 50; o += 5) {
+            struct queue_message m;
+            queue_log_get(disk.q, TOPIC, 0, o, &m);
+            fake_read_all(&disk);
+            if (queue_log_get(disk.q, TOPIC, 0, o, &m) == QUEUE_LOG_OK) {
+                assert_message(&m, 0, o);
+            }
+            append(0, 50 + o);
+        }
+        buf_fini(&bad);
+    }
+    fake_restart(&disk, &SIZES);
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+static bool needs_some(struct fake_backlog *b, uint64_t topic, uint32_t partition, uint64_t from, uint64_t to)
+{
+    (void)topic;
+    (void)partition;
+    return to >= b->needed_from || (from <= 35 && 35 <= to);
+}
+
+/* Ten files of four chunks, nearly all dead: one message keeps a chunk, the chunk keeps a file, until tidy moves it. */
+static void test_tidy(void **state)
+{
+    (void)state;
+    write_backlog(0, 0, 390);
+    assert_int_equal(count_files(), 10);
+    disk.needed = needs_some;
+    disk.needed_from = 380;
+    queue_log_trim(disk.q, TOPIC, 0, 380);
+    append(0, 390);
+    struct buf table = {0}, files = {0};
+    queue_log_snapshot(disk.q, &table, &files); /* the newer one no longer names the dead files */
+    fake_write_all(&disk);
+    assert_int_equal(files.len / 16, 2);
+    assert_int_equal(count_files(), 2);
+    assert_int_equal(get(0, 35), QUEUE_LOG_LOADING); /* alive a quarter: it stays where it is */
+    fake_read_all(&disk);
+    queue_log_tidy(disk.q);
+    assert_int_equal(disk.n_writes, 0);
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+/* Chunks of different sizes, so that one is less than a quarter of its file. */
+static void tidy_setup(struct buf *table, struct buf *files)
+{
+    struct queue_log_options o = SIZES;
+    o.file_bytes = 10 * CHUNK;
+    fake_restart(&disk, &o);
+    write_backlog(0, 0, 195);
+    disk.needed = needs_some;
+    disk.needed_from = 180;
+    queue_log_trim(disk.q, TOPIC, 0, 180);
+    buf_clear(table);
+    buf_clear(files);
+    queue_log_snapshot(disk.q, table, files);
+    assert_int_equal(count_files(), 2);
+}
+
+static void test_tidy_moves(void **state)
+{
+    (void)state;
+    struct buf table = {0}, files = {0};
+    tidy_setup(&table, &files);
+    queue_log_tidy(disk.q);
+    queue_log_check(disk.q);
+    assert_int_equal(disk.n_reads, 1);
+    fake_read_all(&disk);
+    queue_log_check(disk.q);
+    assert_int_equal(disk.n_writes, 1);
+    assert_int_equal(get(0, 35), QUEUE_LOG_OK);
+    queue_log_tidy(disk.q); /* once is enough */
+    assert_int_equal(disk.n_writes, 1);
+    fake_write(&disk, false);
+    queue_log_check(disk.q);
+    assert_readable(0, 30, 40); /* still where it was */
+    queue_log_tidy(disk.q);
+    assert_int_equal(disk.n_writes, 0); /* not while writes fail */
+    append_range(0, 195, 250);
+    fake_write_all(&disk);
+    queue_log_tidy(disk.q);
+    fake_read_all(&disk);
+    fake_write_all(&disk);
+    queue_log_check(disk.q);
+    assert_readable(0, 30, 40);
+    uint32_t named = count_files();
+    buf_clear(&table);
+    buf_clear(&files);
+    queue_log_snapshot(disk.q, &table, &files);
+    fake_write_all(&disk);
+    assert_true(count_files() < named); /* the old file was kept for the snapshot before, and now goes */
+    fake_restart(&disk, &SIZES);
+    assert_true(queue_log_restore(disk.q, buf_slice(&table)));
+    assert_readable(0, 30, 40);
+    assert_readable(0, 190, 250);
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+static void test_tidy_trimmed_meanwhile(void **state)
+{
+    (void)state;
+    struct buf table = {0}, files = {0};
+    for (int when = 0; when < 2; when++) {
+        tidy_setup(&table, &files);
+        queue_log_tidy(disk.q);
+        if (when == 1) {
+            fake_read_all(&disk);
+            assert_int_equal(disk.n_writes, 1);
+        }
+        disk.needed = NULL;
+        queue_log_trim(disk.q, TOPIC, 0, 190);
+        queue_log_check(disk.q);
+        fake_read_all(&disk);
+        fake_write_all(&disk);
+        queue_log_check(disk.q);
+        assert_int_equal(get(0, 35), QUEUE_LOG_GONE);
+        assert_readable(0, 180, 195);
+        disk.needed_from = 0;
+        fake_restart(&disk, &SIZES);
+        for (uint32_t i = 0; i < disk.n_files; i++) {
+            disk.files[i].gone = true;
+        }
+    }
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_young), TEST(test_far_gap), TEST(test_trim), TEST(test_trim_spares_what_is_needed),
+        TEST(test_spill_oldest_first), TEST(test_spill_drops_what_is_not_needed), TEST(test_open_chunks_are_bounded),
+        TEST(test_trimmed_while_written), TEST(test_write_failure),
+        TEST(test_load_once_and_ahead), TEST(test_cache_bound), TEST(test_loads_are_bounded), TEST(test_read_failure),
+        TEST(test_flipped_bits), TEST(test_forged_chunks), TEST(test_seek),
+        TEST(test_snapshot_and_restore), TEST(test_malformed_tables), TEST(test_tidy), TEST(test_tidy_moves),
+        TEST(test_tidy_trimmed_meanwhile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
