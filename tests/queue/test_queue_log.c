@@ -144,6 +144,19 @@ static void test_open_chunks_are_bounded(void **state)
     assert_readable(199, 0, 1);
 }
 
+/* A disk that does not answer gets no more than young_bytes at a time; the rest follows when it does. */
+static void test_writes_are_bounded(void **state)
+{
+    (void)state;
+    append_range(0, 0, 300);
+    assert_int_equal(disk.n_writes, 4);
+    assert_readable(0, 0, 300);
+    fake_write_all(&disk);
+    queue_log_check(disk.q);
+    assert_true(queue_log_young_bytes(disk.q) <= SIZES.young_bytes);
+    assert_readable(0, 0, 300);
+}
+
 static void test_trimmed_while_written(void **state)
 {
     (void)state;
@@ -379,6 +392,7 @@ int main(void)
         TEST(test_spill_oldest_first),
         TEST(test_spill_drops_what_is_not_needed),
         TEST(test_open_chunks_are_bounded),
+        TEST(test_writes_are_bounded),
         TEST(test_trimmed_while_written),
         TEST(test_write_failure),
         TEST(test_load_once_and_ahead),

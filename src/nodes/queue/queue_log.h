@@ -14,7 +14,7 @@
 struct queue_log_options {
     uint64_t file_base;         /* numbers of this process's files begin here; unique among all nodes and starts */
     uint32_t chunk_bytes;       /* a chunk is closed at this size, default 256 KiB */
-    uint64_t young_bytes;       /* more than this young and not being written: the oldest chunks are written, default 8 MiB */
+    uint64_t young_bytes;       /* more than this young: the oldest chunks are written, so many at a time; default 8 MiB */
     uint64_t cache_bytes;       /* chunks read back are kept up to this, least recently used first out, default 4 MiB */
     uint64_t file_bytes;        /* a file is closed at this size, default 16 MiB */
     void *arg;

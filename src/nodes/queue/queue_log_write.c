@@ -2,8 +2,8 @@
  *
  * A chunk is written at the end of the current file; a file that is full, or to which a write failed, is never written again. Young
  * messages beyond young_bytes are written oldest first, unless nobody needs them any more; what was handed to write stays in memory
- * until the answer. While writes fail one chunk is tried whenever another one is full, so that a disk that is full for an hour is asked
- * seldom and does not make small chunks. */
+ * until the answer, and no more than young_bytes is on its way at a time (only a snapshot hands out everything). While writes fail one
+ * chunk is tried whenever another one is full, so that a disk that is full for an hour is asked seldom and does not make small chunks. */
 #include "nodes/queue/queue_log_internal.h"
 
 #include "utils/hash.h"
@@ -150,7 +150,7 @@ void move_write(struct queue_log *q, struct part *p, const struct chunk *c, cons
 
 void log_spill(struct queue_log *q)
 {
-    while (q->young_bytes - q->writing_bytes > q->o.young_bytes) {
+    while (q->young_bytes - q->writing_bytes > q->o.young_bytes && q->writing_bytes < q->o.young_bytes) {
         if (q->failing && (!q->may_retry || !list_empty(&q->writes))) {
             return;
         }
