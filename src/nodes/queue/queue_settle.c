@@ -243,7 +243,6 @@ static int cmp_due(const void *x, const void *y)
 static void due_one(struct queue_sm *sm, struct queue_due *d)
 {
     struct partition *p = due_part(d);
-    queue_snap_touch(sm, p);
     if (d->kind == QDUE_AGE) {
         part_dirty(sm, p);
     } else if (d->kind == QDUE_DELAYED) {
@@ -269,6 +268,7 @@ void queue_due_all(struct queue_sm *sm)
     wheel_advance(&sm->wheel, sm->time_ms, &due);
     while (!list_empty(&due)) {
         struct timer *t = CONTAINER_OF(due.next, struct timer, link);
+        queue_snap_touch(sm, due_part(CONTAINER_OF(t, struct queue_due, timer))); /* while it is armed: it was, at the cut */
         list_remove(&t->link);
         if (n == sm->cap_due) {
             sm->cap_due = sm->cap_due ? sm->cap_due * 2 : 64;
