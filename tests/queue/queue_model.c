@@ -66,13 +66,13 @@ void model_time(struct model *m, uint64_t now)
     }
 }
 
-void model_publish(struct model *m, uint32_t part, uint32_t key, uint64_t delay, uint64_t bytes)
+void model_publish(struct model *m, uint32_t part, uint32_t key, uint64_t delay)
 {
     struct model_part *p = &m->parts[part];
     syn_assert(p->end < MODEL_MESSAGES);
     p->key[p->end] = m->config.ordered ? key : 0;
     p->not_before[p->end] = delay ? m->now + delay : 0;
-    p->bytes[p->end++] = bytes;
+    p->end++;
 }
 
 static void deliver(struct model *m, struct model_group *g, uint64_t offset, uint32_t part, int consumer, struct delivery *d)
@@ -212,17 +212,32 @@ void model_floor(struct model *m, uint32_t part)
     }
 }
 
-uint64_t model_start(const struct model *m, uint32_t part)
+bool model_there(const struct model *m, uint32_t part, uint64_t offset)
 {
     const struct model_part *p = &m->parts[part];
+    bool held = offset >= p->floor && offset < p->end;
+    for (int n = 0; n < MODEL_GROUPS; n++) {
+        enum model_state s = p->groups[n].copy[offset].state;
+        held = held || (p->groups[n].made && s != M_DONE && s != M_BACKLOG);
+    }
+    return held;
+}
+
+bool model_consumed(const struct model_part *p, uint64_t offset)
+{
+    bool all = true, any = false;
+    for (int n = 0; n < MODEL_GROUPS; n++) {
+        any = any || p->groups[n].made;
+        all = all && (!p->groups[n].made || offset < p->groups[n].next);
+    }
+    return any && all;
+}
+
+uint64_t model_start(const struct model *m, uint32_t part)
+{
     uint64_t start = 0;
-    for (; start < p->floor; start++) {
-        for (int n = 0; n < MODEL_GROUPS; n++) {
-            enum model_state s = p->groups[n].copy[start].state;
-            if (p->groups[n].made && s != M_DONE && s != M_BACKLOG) {
-                return start;
-            }
-        }
+    while (start < m->parts[part].floor && !model_there(m, part, start)) {
+        start++;
     }
     return start;
 }

@@ -21,10 +21,9 @@ struct model_group {
     struct model_copy copy[MODEL_MESSAGES];
 };
 struct model_part {
-    uint64_t floor, end;
+    uint64_t floor, end, expired;
     uint32_t key[MODEL_MESSAGES];
     uint64_t not_before[MODEL_MESSAGES];
-    uint64_t bytes[MODEL_MESSAGES];
     struct model_group groups[MODEL_GROUPS];
 };
 struct model {
@@ -34,7 +33,7 @@ struct model {
 };
 
 void model_time(struct model *m, uint64_t now);  /* what is due is done */
-void model_publish(struct model *m, uint32_t part, uint32_t key, uint64_t delay, uint64_t bytes);
+void model_publish(struct model *m, uint32_t part, uint32_t key, uint64_t delay);
 /* Fills got with what a claim must bring; -1: refused for its generation. Delivery numbers are the state machine's. */
 int model_claim(struct model *m, uint32_t part, int group, int consumer, uint64_t generation, uint32_t count, struct delivery *got);
 bool model_settle(struct model *m, uint32_t part, int group, const struct settle_item *it); /* false: stale */
@@ -42,6 +41,8 @@ void model_release(struct model *m, int group, int consumer);
 uint32_t model_redrive(struct model *m, int group, uint32_t count);
 void model_floor(struct model *m, uint32_t part);              /* after each of the above */
 uint64_t model_start(const struct model *m, uint32_t part);
+bool model_there(const struct model *m, uint32_t part, uint64_t offset); /* somebody may still get it */
+bool model_consumed(const struct model_part *p, uint64_t offset);       /* every group took it up */
 uint32_t model_count(const struct model_part *p, int group, enum model_state state);
 
 #endif
