@@ -175,6 +175,9 @@ node_id_t consensus_transfer_target(const struct consensus *c);
 void consensus_peer_lost(struct consensus *c, node_id_t peer, uint64_t now_ms);
 /* Wakes a quiesced replica (its leader's node is suspected, or there is work). */
 void consensus_wake(struct consensus *c, uint64_t now_ms);
+/* Leader: peer hears of the commit index with this turn's messages, rather than with the next entries or after RAFT_COMMIT_TELL_MS: somebody
+ * there waits for what was just committed. */
+void consensus_tell(struct consensus *c, node_id_t peer);
 /* Leader: allows or forbids going quiescent when there is nothing in flight (the node knows the nearest deadline). */
 void consensus_allow_quiesce(struct consensus *c, bool allowed, uint64_t now_ms);
 

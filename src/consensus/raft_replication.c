@@ -200,6 +200,14 @@ void raft_leader_tick(struct consensus *c)
     }
 }
 
+void consensus_tell(struct consensus *c, node_id_t peer)
+{
+    struct raft_peer *p = raft_peer(c, peer);
+    if (c->role == ROLE_LEADER && p != NULL) {
+        p->tell_due = p->commit_told < c->commit;
+    }
+}
+
 static bool is_window_open(const struct consensus *c, const struct raft_peer *p)
 {
     return p->inflight_count < c->o.inflight_msgs_max &&

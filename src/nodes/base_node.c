@@ -325,6 +325,7 @@ static void node_turn_end(struct node *n)
     if (n->now_ms >= n->deadline_ms) {
         node_timers(n);
     }
+    n->turn_no++;
     doors_turn(n);
     for (uint32_t i = 0; i < n->n_dirty; i++) {
         struct node_group *g = &n->groups[n->dirty[i]];

@@ -4,8 +4,8 @@
  * has come, and copies each message at once, so that the cache need not hold more than one. An answer holds at most FILL_BYTES_MAX of messages
  * beyond its first: deliveries that do not fit are named behind the others, and the asker gives them back, uncounted.
  *
- * A result goes to a local asker from every replica. A remote asker whose node has a replica of the group gets it there: the messages
- * do not travel twice. */
+ * A result goes to a local asker from every replica. A remote asker whose node has a replica of the group gets a large one there, as soon as
+ * that replica hears of the commit: the messages do not travel twice. */
 #include "nodes/node_internal.h"
 
 #include "communication/resp.h"
@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-enum { FILL_BYTES_MAX = 2 * 1024 * 1024 };
+enum { FILL_BYTES_MAX = 2 * 1024 * 1024, TRAVEL_DELIVERIES_MAX = 64 };
 
 struct fill {
     struct list link;
@@ -288,7 +288,7 @@ static bool fill_step(struct node *n, struct node_group *g, struct fill *f)
 }
 
 /* Does anyone want this answer from here? */
-static bool wanted(const struct node *n, const struct node_group *g, struct request_id req)
+static bool wanted(struct node *n, struct node_group *g, struct request_id req, uint32_t deliveries)
 {
     uint64_t origin = req.origin & ~(uint64_t)1;
     if (origin == n->origin) {
@@ -301,7 +301,13 @@ static bool wanted(const struct node *n, const struct node_group *g, struct requ
     for (uint32_t i = 0; i < n->n_peers; i++) {
         if (n->peers[i].origin == origin) {
             int at = config_find(c, n->peers[i].member.id);
-            return at < 0 || !c->members[at].voter;
+            bool replica = at >= 0 && c->members[at].voter;
+            if (replica && deliveries > TRAVEL_DELIVERIES_MAX) {
+                consensus_tell(g->consensus, n->peers[i].member.id);
+                group_touch(n, g);
+                return false;
+            }
+            return true;
         }
     }
     return false;
@@ -309,7 +315,10 @@ static bool wanted(const struct node *n, const struct node_group *g, struct requ
 
 void fill_deliveries(struct node *n, struct node_group *g, const struct queue_result *r, slice_t reply)
 {
-    if (!wanted(n, g, r->req)) {
+    struct reader head = reader_of(slice_of(reply.ptr + 1, reply.len - 1));
+    uint64_t next = r->kind == QUEUE_OP_TAKE ? reader_u64(&head) : 0;
+    (void)next;
+    if (!wanted(n, g, r->req, reader_u32(&head))) {
         return;
     }
     struct fill *f = calloc(1, sizeof *f);

@@ -196,6 +196,7 @@ struct persist_wait { uint64_t seq; uint32_t group; uint64_t persist_no; };
 struct node {
     struct node_options opt;
     uint64_t now_ms, wall_ms, started_ms, started_wall_ms;
+    uint64_t turn_no;          /* of the loop turn */
     struct prng prng;
     uint64_t hash_key;
     uint64_t origin;           /* of our immediate requests; | 1 for waiting ones */

@@ -26,7 +26,7 @@ struct consume {
     struct member *member;    /* NULL once it has left */
     struct topic_ref *topic;
     uint64_t topic_id;
-    struct buf group;         /* name, for giving back */
+    struct buf group, consumer; /* names: its member may have left when deliveries come */
     struct consume_options o;
     uint64_t began_ms, until_ms;
     uint32_t tried;
@@ -47,6 +47,7 @@ static void consume_free(struct consume *x)
     list_remove(&x->of_member);
     list_remove(&x->of_conn);
     buf_fini(&x->group);
+    buf_fini(&x->consumer);
     free(x->sent);
     free(x);
 }
@@ -384,6 +385,7 @@ static void try_next(struct node *n, struct consume *x)
         uint32_t k = (x->member->rotate + x->tried++) % groups;
         send_claim(n, x, member_group_from(x->member, k), false);
     } else if (x->o.block && !x->over) {
+        x->member->idle = true;
         wait_everywhere(n, x);
     } else {
         reply_nothing(n, x);
@@ -403,7 +405,11 @@ static void consume_start(struct node *n, struct consume *x)
         x->state = CONSUME_WAITING; /* until the assignment changes */
         return;
     }
-    try_next(n, x);
+    if (m->idle && x->o.block && !x->over) {
+        wait_everywhere(n, x);
+    } else {
+        try_next(n, x);
+    }
 }
 
 static void retry_later(struct node *n, struct consume *x)
@@ -457,6 +463,10 @@ static void claim_done(struct node *n, struct request *r, slice_t reply)
     if (x->state == CONSUME_ENDED) {
         if (count > 0) {
             give_back_all(n, x, group, reply); /* X2 */
+            struct member *m = x->topic->id == x->topic_id ? member_find(n, x->topic, buf_slice(&x->group), buf_slice(&x->consumer)) : NULL;
+            if (m != NULL) {
+                m->idle = false; /* more than one group has something */
+            }
         }
         if (x->n_sent == 0 && x->busy == 0) {
             consume_free(x);
@@ -484,6 +494,7 @@ void consume_begin(struct call *c, struct member *m, const struct consume_option
     x->until_ms = o->block && o->block_ms > 0 ? n->now_ms + o->block_ms : UINT64_MAX;
     timer_init(&x->timer);
     buf_append_slice(&x->group, member_group(m));
+    buf_append_slice(&x->consumer, member_consumer(m));
     list_push_back(&n->doors->consumes, &x->all);
     list_push_back(&m->consumes, &x->of_member);
     list_push_back(&c->conn->consumes, &x->of_conn);

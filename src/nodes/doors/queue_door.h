@@ -19,7 +19,8 @@ struct topic_ref {
     uint64_t id, version;
     struct topic_config config;
     uint32_t *groups;           /* owned; config.partitions of them */
-    uint32_t turn;              /* partition of the next message without a key */
+    uint32_t turn;              /* partition of messages without a key ... */
+    uint64_t turn_no;           /* ... that come in this loop turn */
     bool refreshing;
     struct list put_off;        /* calls that wait for the row */
     struct buf error;           /* why it could not be had; RESP */
@@ -73,6 +74,7 @@ struct member {
     uint64_t ttl_ms, heard_ms, used_ms;
     conn_id_t conn;             /* while it is open, the member lives */
     uint32_t rotate;
+    bool idle;                  /* its last consume found nothing at once: the next waits everywhere from the start */
     struct list consumes;       /* struct consume.of_member */
     uint16_t group_len, consumer_len;
     char bytes[];               /* group, consumer */

@@ -309,7 +309,11 @@ uint32_t topic_partition_of(struct node *n, struct topic_ref *t, const slice_t *
     if (key != NULL || dedup.len > 0) {
         return ring_owner(ring_of(n, partitions), key != NULL ? *key : dedup);
     }
-    return t->turn++ % partitions;
+    if (t->turn_no != n->turn_no) { /* those of one loop turn stay together: one batch, one entry */
+        t->turn_no = n->turn_no;
+        t->turn++;
+    }
+    return t->turn % partitions;
 }
 
 struct request *queue_request(struct node *n, uint32_t group, enum queue_op_kind kind, request_done_fn done)
