@@ -151,6 +151,7 @@ static const struct command_group {
      "| `WAIT milliseconds` | how long to wait in the queue, or `FOREVER`; without it the answer comes at once |\n"
      "| `META bytes` | kept with the lock and shown by LOCK.INFO |\n"
      "| `IDEM id` | asking again with the same id, on any node, is answered as the first time and not done again |\n"},
+    {"stream", "Streams", "Redis Streams over topics of one partition. What differs from Redis: [queue.md](queue.md), \"Streams\".\n"},
     {"queue", "Queues", "What a topic, a consumer group and a receipt are, what is promised and what goes when: [queue.md](queue.md). Options may come in any "
      "order behind the fixed arguments.\n"},
     {"session", "Sessions", "A session is kept alive by its client, and what was taken under it ends with it.\n"},

@@ -427,6 +427,7 @@ void node_check(const struct node *n)
         if (g->hosted && g->consensus != NULL) {
             syn_assert(g->locks != NULL);
             consensus_check(g->consensus);
+            queue_check(n, g);
         }
     }
 }
@@ -444,6 +445,28 @@ const struct consensus *node_consensus(const struct node *n, uint32_t group)
 const struct lock_sm *node_locks(const struct node *n, uint32_t group)
 {
     return n->groups[group].hosted ? n->groups[group].locks : NULL;
+}
+
+const struct queue_sm *node_queue(const struct node *n, uint32_t group)
+{
+    return n->groups[group].hosted ? n->groups[group].q.sm : NULL;
+}
+
+const struct topics *node_topics(const struct node *n)
+{
+    return n->groups[0].hosted ? n->groups[0].q.topics : NULL;
+}
+
+uint64_t node_digest(const struct node *n, uint32_t group)
+{
+    const struct node_group *g = &n->groups[group];
+    return lock_sm_digest(g->locks) ^ queue_digest(g);
+}
+
+uint64_t node_state_hash(const struct node *n, uint32_t group)
+{
+    const struct group_queue *q = &n->groups[group].q;
+    return queue_sm_state_hash(q->sm) ^ (q->topics != NULL ? topics_state_hash(q->topics) : 0);
 }
 
 uint64_t node_applied(const struct node *n, uint32_t group)

@@ -143,6 +143,8 @@ struct node_options {
     char requirepass[256];            /* empty: no password */
     char peer_secret[256];
     uint64_t snapshot_log_bytes;      /* a group is snapshotted after so many bytes of entries, default 16 MiB */
+    uint64_t queue_young_bytes, queue_cache_bytes, queue_file_bytes; /* as in queue_log.h; 0: its defaults */
+    uint32_t queue_chunk_bytes;
     bool sim_checks;                  /* run *_check after every event */
     /* Identity and what recovery found (storage/store.h), filled by the driver. */
     uint64_t cluster_key;
@@ -174,12 +176,23 @@ struct lock_sm;
 const struct lock_sm *node_locks(const struct node *n, uint32_t group);
 bool node_is_whole(const struct node *n); /* no replica here waits to join or rejoin its group (P8) */
 uint64_t node_applied(const struct node *n, uint32_t group);
-/* Called for every entry as it is applied, and for every grant/release it caused; NULL switches it off. For checkers. */
+struct queue_sm;
+struct topics;
+const struct queue_sm *node_queue(const struct node *n, uint32_t group);
+const struct topics *node_topics(const struct node *n); /* of group 0; NULL: not a replica of it */
+uint64_t node_digest(const struct node *n, uint32_t group);     /* as `applied` below tells it */
+uint64_t node_state_hash(const struct node *n, uint32_t group); /* of the queue's machines; O(n) */
+struct queue_out;
+struct topics_out;
+/* Called for every entry as it is applied, and for every grant/release it caused; NULL switches it off. For checkers. Operations of the queue
+ * come before `applied` does: with the log time they were applied at, and what they put out (its results from `first` on are this one's). */
 struct node_observer {
     void *arg;
     void (*applied)(void *arg, uint32_t group, uint64_t index, uint64_t term, slice_t payload, uint64_t digest);
     void (*lock_event)(void *arg, uint32_t group, uint64_t index, int kind, slice_t resource, uint64_t token, slice_t owner);
     void (*became_leader)(void *arg, uint32_t group, uint64_t term);
+    void (*queue_applied)(void *arg, uint32_t group, uint64_t index, uint64_t time_ms, slice_t op, const struct queue_out *out, uint32_t first);
+    void (*topics_applied)(void *arg, uint64_t index, slice_t op, const struct topics_out *out, uint32_t first);
 };
 void node_observe(struct node *n, const struct node_observer *o);
 

@@ -29,7 +29,9 @@ struct fill {
     struct queue_query query;
     uint64_t next;           /* RANGE: the offset to look at */
     uint64_t last;           /* RANGE: the bound, resolved from an id */
-    bool resolved_first, resolved_last;
+    bool resolved;
+    bool waiting;            /* RANGE: for a message to come */
+    uint64_t until_ms;
     struct buf out;
     size_t count_at;
     uint32_t count;
@@ -117,42 +119,35 @@ static bool step_deliveries(struct node *n, struct node_group *g, struct fill *f
     return true;
 }
 
-static bool resolve(struct node_group *g, struct fill *f, struct stream_id id, bool after, uint64_t end, uint64_t *offset)
+static uint64_t resolve(struct node_group *g, const struct fill *f, struct stream_id id, bool after, uint64_t end)
 {
-    if (after && ++id.seq == 0) {
-        id.ms++;
+    if (after && ++id.seq == 0 && ++id.ms == 0) {
+        return end;
     }
-    return queue_log_seek(g->q.log, f->topic, f->query.partition, id, end, offset) != QUEUE_LOG_LOADING;
+    uint64_t offset = queue_sm_find_id(g->q.sm, f->topic, f->query.partition, id);
+    return offset < end ? offset : end;
 }
 
-/* [next, last) are the offsets to walk; true once they are known. */
-static bool range_bounds(struct node_group *g, struct fill *f, const struct partition_info *p)
+/* [next, last) are the offsets to walk. */
+static void range_bounds(struct node_group *g, struct fill *f, const struct partition_info *p)
 {
     const struct queue_query *q = &f->query;
-    if (!f->resolved_first) {
-        uint64_t from = q->first.ms;
-        if (q->by_id && !resolve(g, f, q->first, false, p->end, &from)) {
-            return false;
-        }
-        f->next = from > p->start ? from : p->start;
-        f->resolved_first = true;
+    if (f->resolved) {
+        return;
     }
-    if (!f->resolved_last) {
-        uint64_t to = q->last.ms < UINT64_MAX ? q->last.ms + 1 : UINT64_MAX;
-        if (q->by_id && !resolve(g, f, q->last, true, p->end, &to)) {
-            return false;
-        }
-        f->last = to < p->end ? to : p->end;
-        f->resolved_last = true;
-    }
-    return true;
+    uint64_t from = q->by_id ? resolve(g, f, q->first, false, p->end) : q->first.ms;
+    uint64_t to = q->by_id ? resolve(g, f, q->last, true, p->end) : q->last.ms < UINT64_MAX ? q->last.ms + 1 : UINT64_MAX;
+    f->next = from > p->start ? from : p->start;
+    f->last = to < p->end ? to : p->end;
+    f->resolved = true;
 }
 
 static bool step_range(struct node_group *g, struct fill *f, const struct partition_info *p)
 {
     const struct queue_query *q = &f->query;
-    if (!range_bounds(g, f, p)) {
-        return false;
+    range_bounds(g, f, p);
+    if (q->wait_ms > 0 && f->count == 0) {
+        f->last = p->end; /* what came meanwhile */
     }
     while (f->next < f->last && f->count < q->count && f->out.len < FILL_BYTES_MAX) {
         uint64_t offset = q->reverse ? f->last - 1 : f->next;
@@ -173,6 +168,29 @@ static bool step_range(struct node_group *g, struct fill *f, const struct partit
         } else {
             f->next = offset + 1;
         }
+    }
+    le32_put(f->out.ptr + f->count_at, f->count);
+    return f->count > 0 || f->until_ms == 0;
+}
+
+/* Each offset asked for, in order. */
+static bool step_fetch(struct node_group *g, struct fill *f)
+{
+    while (f->count < f->query.count) {
+        uint64_t offset = le64_get(f->query.ids.ptr + (size_t)f->count * 8);
+        struct queue_message m;
+        enum queue_log_got got = QUEUE_LOG_GONE;
+        if (f->out.len < FILL_BYTES_MAX && !queue_sm_deleted(g->q.sm, f->topic, f->query.partition, offset)) {
+            got = queue_log_get(g->q.log, f->topic, f->query.partition, offset, &m);
+        }
+        if (got == QUEUE_LOG_LOADING) {
+            return false;
+        }
+        if (got != QUEUE_LOG_OK) {
+            m = (struct queue_message){.flags = 255};
+        }
+        fill_put_message(&f->out, offset, &m);
+        f->count++;
     }
     le32_put(f->out.ptr + f->count_at, f->count);
     return true;
@@ -218,26 +236,17 @@ static bool step_dead(struct node_group *g, struct fill *f)
 /* For each id its offset, when exactly that message is here. */
 static bool step_resolve(struct node_group *g, struct fill *f, const struct partition_info *p)
 {
-    struct reader r = reader_of(f->query.ids);
-    for (uint32_t i = 0; i < f->count; i++) {
-        reader_u64(&r);
-        reader_u64(&r);
-    }
     while (f->count < f->query.count) {
-        struct stream_id id = {.ms = reader_u64(&r)};
-        id.seq = reader_u64(&r);
-        uint64_t offset = UINT64_MAX, found = UINT64_MAX;
+        const uint8_t *at = f->query.ids.ptr + (size_t)f->count * 16;
+        struct stream_id id = {le64_get(at), le64_get(at + 8)};
+        uint64_t offset = queue_sm_find_id(g->q.sm, f->topic, f->query.partition, id), found = UINT64_MAX;
         struct queue_message m;
-        enum queue_log_got got = queue_log_seek(g->q.log, f->topic, f->query.partition, id, p->end, &offset);
-        if (got == QUEUE_LOG_OK && offset >= p->start && offset < p->end) {
-            got = queue_log_get(g->q.log, f->topic, f->query.partition, offset, &m);
-        }
-        if (got == QUEUE_LOG_LOADING) {
-            return false;
-        }
-        bool same = got == QUEUE_LOG_OK && offset < p->end && offset >= p->start && m.id.ms == id.ms && m.id.seq == id.seq;
-        if (same && !queue_sm_deleted(g->q.sm, f->topic, f->query.partition, offset)) {
-            found = offset;
+        if (offset < p->end && !queue_sm_deleted(g->q.sm, f->topic, f->query.partition, offset)) {
+            enum queue_log_got got = queue_log_get(g->q.log, f->topic, f->query.partition, offset, &m);
+            if (got == QUEUE_LOG_LOADING) {
+                return false;
+            }
+            found = got == QUEUE_LOG_OK && m.id.ms == id.ms && m.id.seq == id.seq ? offset : UINT64_MAX;
         }
         buf_put_u64(&f->out, found);
         f->count++;
@@ -248,12 +257,8 @@ static bool step_resolve(struct node_group *g, struct fill *f, const struct part
 
 static bool step_seek(struct node_group *g, struct fill *f, const struct partition_info *p)
 {
-    uint64_t offset = p->end;
-    if (!resolve(g, f, f->query.first, false, p->end, &offset)) {
-        return false;
-    }
     f->out.len = f->count_at;
-    buf_put_u64(&f->out, offset < p->end ? offset : p->end);
+    buf_put_u64(&f->out, resolve(g, f, f->query.first, false, p->end));
     return true;
 }
 
@@ -270,6 +275,7 @@ static bool step_query(struct node_group *g, struct fill *f)
     case QQ_DEAD: return step_dead(g, f);
     case QQ_SEEK: return step_seek(g, f, &p);
     case QQ_RESOLVE: return step_resolve(g, f, &p);
+    case QQ_FETCH: return step_fetch(g, f);
     default: SYN_UNREACHABLE();
     }
 }
@@ -356,23 +362,42 @@ void fill_query(struct node *n, struct node_group *g, uint64_t req, node_id_t fr
     bool ok = queue_query_decode(buf_slice(&f->in), &f->query);
     syn_assert(ok);
     f->next = q->first.ms;
+    f->until_ms = q->wait_ms > 0 ? n->now_ms + q->wait_ms : 0;
     buf_put_u8(&f->out, QUEUE_DONE);
     count_begin(f);
     if (fill_step(n, g, f)) {
         fill_free(f);
-    } else {
-        list_push_back(&g->q.fills, &f->link);
+        return;
     }
+    list_push_back(&g->q.fills, &f->link);
+    if (f->until_ms != 0) {
+        f->waiting = true;
+        g->q.n_waiting_fills++;
+        g->q.fills_at_ms = g->q.n_waiting_fills == 1 || f->until_ms < g->q.fills_at_ms ? f->until_ms : g->q.fills_at_ms;
+    }
+}
+
+uint64_t fills_deadline(const struct group_queue *q)
+{
+    return q->n_waiting_fills > 0 ? q->fills_at_ms : UINT64_MAX;
 }
 
 void fills_go_on(struct node *n, struct node_group *g)
 {
+    uint64_t at = UINT64_MAX;
     list_each_safe(it, &g->q.fills) {
         struct fill *f = CONTAINER_OF(it, struct fill, link);
+        if (f->until_ms != 0 && n->now_ms >= f->until_ms) {
+            f->until_ms = 0; /* it has waited enough */
+        }
         if (fill_step(n, g, f)) {
+            g->q.n_waiting_fills -= f->waiting;
             fill_free(f);
+        } else if (f->until_ms != 0 && f->until_ms < at) {
+            at = f->until_ms;
         }
     }
+    g->q.fills_at_ms = at;
 }
 
 void fills_free(struct group_queue *q)
@@ -393,8 +418,10 @@ void fills_drop(struct node *n, struct node_group *g, node_id_t from, bool reads
             } else if (from == 0) {
                 request_park(n, f->seq);
             }
+            g->q.n_waiting_fills -= f->waiting;
             fill_free(f);
         } else if (!reads_only) {
+            g->q.n_waiting_fills -= f->waiting;
             fill_free(f);
         }
     }

@@ -441,6 +441,8 @@ uint64_t group_deadline(const struct node *n, const struct node_group *g)
         uint64_t queue = wake_at(n, g, queue_next_due_ms(g), g->q.due_retry_ms);
         at = locks < at ? locks : at;
         at = queue < at ? queue : at;
+        uint64_t fills = fills_deadline(&g->q);
+        at = fills < at ? fills : at;
     }
     return at;
 }

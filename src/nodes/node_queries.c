@@ -17,6 +17,7 @@ void queue_query_encode(struct buf *out, const struct queue_query *q)
         buf_put_u64(out, ids[i]);
     }
     buf_put_u32(out, q->count);
+    buf_put_u32(out, q->wait_ms);
     buf_put_bytes(out, q->ids);
 }
 
@@ -35,8 +36,10 @@ bool queue_query_decode(slice_t bytes, struct queue_query *q)
     q->last.ms = reader_u64(&r);
     q->last.seq = reader_u64(&r);
     q->count = reader_u32(&r);
+    q->wait_ms = reader_u32(&r);
     q->ids = reader_bytes(&r);
-    bool ids_ok = q->kind != QQ_RESOLVE || q->ids.len == (size_t)q->count * 16;
+    size_t each = q->kind == QQ_RESOLVE ? 16 : 8;
+    bool ids_ok = (q->kind != QQ_RESOLVE && q->kind != QQ_FETCH) || q->ids.len == (size_t)q->count * each;
     return reader_done(&r) && q->kind >= QQ_TOPIC && q->kind < QQ_MAX && ids_ok;
 }
 
@@ -46,7 +49,7 @@ struct rows {
     uint32_t count;
     const struct group_queue *q;
     uint64_t topic;
-    slice_t only;     /* INFO: this consumer group alone */
+    slice_t only;     /* INFO: this consumer group alone. PENDING: this consumer */
     uint32_t max;
     uint64_t now;
 };
@@ -135,6 +138,9 @@ static void put_partition(void *arg, uint32_t partition)
 static void put_pending(void *arg, const struct pending_info *p)
 {
     struct rows *rows = arg;
+    if ((rows->only.len > 0 && !slice_eq(rows->only, p->consumer)) || rows->count >= rows->max) {
+        return;
+    }
     buf_put_bytes(rows->out, p->consumer);
     const uint64_t v[] = {p->offset, p->id.ms, p->id.seq, p->idle_ms, p->deliveries, p->generation, p->delivery};
     for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
@@ -203,7 +209,9 @@ static void partition_query(struct node_group *g, const struct queue_query *q, u
         rows.only = q->name;
         queue_sm_partitions(g->q.sm, q->topic, put_partition, &rows);
     } else if (q->kind == QQ_PENDING) {
-        queue_sm_pending(g->q.sm, q->topic, q->partition, q->name, now, q->first.ms, q->count, put_pending, &rows);
+        rows.only = q->ids;
+        rows.max = q->count;
+        queue_sm_pending(g->q.sm, q->topic, q->partition, q->name, now, q->first.ms, q->ids.len > 0 ? UINT32_MAX : q->count, put_pending, &rows);
     } else {
         queue_sm_consumers(g->q.sm, q->topic, q->partition, q->name, now, put_consumer, &rows);
     }

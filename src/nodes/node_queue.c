@@ -6,7 +6,8 @@
  * leadership is in flight (G4). */
 #include "nodes/node_internal.h"
 
-enum { DEDUP_MS = 120000, DEDUP_COUNT = 100000, DUE_RETRY_MS = 20, SPACE_RETRY_MS = 100, CARRY_RETRY_MS = 50, CARRY_MAX = 256, TIDY_MS = 1000 };
+enum { DEDUP_MS = 120000, DEDUP_COUNT = 100000, DUE_RETRY_MS = 20, SPACE_RETRY_MS = 100, CARRY_RETRY_MS = 50, CARRY_MAX = 256, TIDY_MS = 1000,
+       CHECK_TURNS = 16 };
 
 static void machines_new(struct node *n, struct node_group *g, struct group_queue *q)
 {
@@ -92,11 +93,27 @@ uint64_t queue_digest(const struct node_group *g)
     return g->q.topics != NULL ? d ^ topics_digest(g->q.topics) : d;
 }
 
+/* Looking at everything after every event would be all that a checked run does. */
+void queue_check(const struct node *n, const struct node_group *g)
+{
+    if ((n->turn_no + g->id) % CHECK_TURNS == 0) {
+        queue_sm_check(g->q.sm);
+        queue_log_check(g->q.log);
+        if (g->q.topics != NULL) {
+            topics_check(g->q.topics);
+        }
+    }
+}
+
 /* Messages must be taken before the entry's bytes go. */
 void queue_apply(struct node *n, struct node_group *g, uint64_t index, uint64_t term, slice_t op)
 {
     struct queue_out *out = &n->queue_out;
+    uint32_t first = out->n_results;
     queue_sm_apply(g->q.sm, index, term, g->applied_time, op, out);
+    if (n->observer.queue_applied != NULL) {
+        n->observer.queue_applied(n->observer.arg, g->id, index, g->applied_time, op, out, first);
+    }
     for (uint32_t i = 0; i < out->n_appended; i++) {
         queue_log_append(g->q.log, &out->appended[i]);
     }
@@ -114,7 +131,11 @@ void queue_topics_apply(struct node *n, struct node_group *g, uint64_t index, ui
         metrics_refused(&n->metrics, REFUSED_ENTRY);
         return;
     }
+    uint32_t first = n->topics_out.n_results;
     topics_apply(g->q.topics, index, term, g->applied_time, op, &n->topics_out);
+    if (n->observer.topics_applied != NULL) {
+        n->observer.topics_applied(n->observer.arg, index, op, &n->topics_out, first);
+    }
 }
 
 static bool has_messages(const struct queue_result *r, slice_t reply)
@@ -195,6 +216,9 @@ void queue_deliver(struct node *n, struct node_group *g)
     struct queue_out *out = &n->queue_out;
     for (uint32_t i = 0; i < out->n_woken && g->q.n_parked > 0; i++) {
         queue_claims_wake(n, g, out->woken[i].topic, out->woken[i].partition);
+    }
+    if (g->q.n_waiting_fills > 0 && (out->n_woken > 0 || n->now_ms >= g->q.fills_at_ms)) {
+        fills_go_on(n, g);
     }
     queue_out_clear(out);
     if (g->q.topics != NULL) {

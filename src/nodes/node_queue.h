@@ -27,7 +27,9 @@ struct group_queue {
     struct list parked;         /* leader: claims that found nothing, or are in the log (node_claims.c) */
     struct map parked_by_req, parked_at;
     uint32_t n_parked;
-    struct list fills;          /* answers that wait for messages to be read (node_fills.c) */
+    struct list fills;          /* answers that wait for messages to be read, or to come (node_fills.c) */
+    uint32_t n_waiting_fills;
+    uint64_t fills_at_ms;       /* when the first of those that wait has waited enough */
     struct buf side;            /* of the snapshot being made: what comes before the state machines' own pieces */
     size_t side_at;
     struct buf files;           /* and the backlog files it needs */
@@ -45,9 +47,10 @@ enum { CLAIM_OP_AT = 2 };
  *   RANGE      u32 n messages (fill_put_message)
  *   DEAD       u32 n, each: u32 partition, u32 deliveries, u64 died wall ms, reason, then a message
  *   SEEK       u64 offset
- *   PENDING    u32 n rows    CONSUMERS  u32 n rows    RESOLVE  u32 n, u64 offsets (UINT64_MAX: no such id) */
+ *   PENDING    u32 n rows    CONSUMERS  u32 n rows    RESOLVE  u32 n, u64 offsets (UINT64_MAX: no such id)
+ *   FETCH      u32 n messages, one for each offset asked for; flags 255: it is gone */
 enum queue_query_kind {
-    QQ_TOPIC = 1, QQ_LIST, QQ_GROUPS, QQ_MEMBERS, QQ_INFO, QQ_RANGE, QQ_DEAD, QQ_SEEK, QQ_PENDING, QQ_CONSUMERS, QQ_RESOLVE, QQ_MAX
+    QQ_TOPIC = 1, QQ_LIST, QQ_GROUPS, QQ_MEMBERS, QQ_INFO, QQ_RANGE, QQ_DEAD, QQ_SEEK, QQ_PENDING, QQ_CONSUMERS, QQ_RESOLVE, QQ_FETCH, QQ_MAX
 };
 struct queue_query {
     enum queue_query_kind kind;
@@ -57,7 +60,8 @@ struct queue_query {
     bool by_id, reverse;        /* RANGE: first and last are stream ids */
     struct stream_id first, last; /* offsets in .ms unless by_id; both included. SEEK: first. PENDING: offsets */
     uint32_t count;
-    slice_t ids;                /* RESOLVE: u64 ms, u64 seq each */
+    uint32_t wait_ms;           /* RANGE: nothing there yet: answered when there is, or after so long */
+    slice_t ids;                /* RESOLVE: u64 ms, u64 seq each. FETCH: u64 offset each. PENDING: this consumer's alone */
 };
 void queue_query_encode(struct buf *out, const struct queue_query *q);
 bool queue_query_decode(slice_t bytes, struct queue_query *q);
@@ -78,6 +82,7 @@ uint64_t queue_next_due_ms(const struct node_group *g);     /* log time */
 void queue_housekeeping(struct node *n, struct node_group *g);
 void queue_leader_lost(struct node *n, struct node_group *g);
 uint64_t queue_digest(const struct node_group *g);
+void queue_check(const struct node *n, const struct node_group *g); /* every invariant of its machines, now and then; asserts */
 
 /* node_claims.c: consumers that wait at the leader */
 /* A claim came in, from another node or (from = 0) from here. */
@@ -98,6 +103,7 @@ void fill_deliveries(struct node *n, struct node_group *g, const struct queue_re
 /* A query that reads messages. from as in pending_read. */
 void fill_query(struct node *n, struct node_group *g, uint64_t req, node_id_t from, const struct queue_query *q);
 void fills_go_on(struct node *n, struct node_group *g);
+uint64_t fills_deadline(const struct group_queue *q);
 void fills_free(struct group_queue *q);
 void fills_drop(struct node *n, struct node_group *g, node_id_t from, bool reads_only);
 

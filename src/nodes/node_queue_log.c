@@ -39,6 +39,10 @@ struct queue_log *queue_log_make(struct node *n, struct node_group *g, struct gr
 {
     uint64_t base = hash_u64(n->origin ^ hash_u64((uint64_t)g->id << 32 | ++g->q.logs_made));
     struct queue_log_options o = {
+        .chunk_bytes = n->opt.queue_chunk_bytes,
+        .young_bytes = n->opt.queue_young_bytes,
+        .cache_bytes = n->opt.queue_cache_bytes,
+        .file_bytes = n->opt.queue_file_bytes,
         .arg = q,
         .file_base = (base >> FILE_NUMBERS_BITS << FILE_NUMBERS_BITS) + 1,
         .write = on_write,

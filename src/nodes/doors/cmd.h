@@ -65,6 +65,24 @@ void handle_queue_groups(struct call *c);
 void handle_queue_lag(struct call *c);
 void handle_queue_peek(struct call *c);
 void handle_queue_dlq(struct call *c);
+/* cmd_stream.c */
+void handle_xadd(struct call *c);
+void handle_xlen(struct call *c);
+void handle_xrange(struct call *c);
+void handle_xrevrange(struct call *c);
+void handle_xdel(struct call *c);
+void handle_xtrim(struct call *c);
+void handle_xsetid(struct call *c);
+/* cmd_stream_read.c */
+void handle_xread(struct call *c);
+void handle_xreadgroup(struct call *c);
+/* cmd_stream_group.c, cmd_stream_info.c */
+void handle_xgroup(struct call *c);
+void handle_xack(struct call *c);
+void handle_xpending(struct call *c);
+void handle_xclaim(struct call *c);
+void handle_xautoclaim(struct call *c);
+void handle_xinfo(struct call *c);
 /* cmd_cluster.c */
 void handle_cluster_nodes(struct call *c);
 void handle_cluster_groups(struct call *c);

@@ -96,6 +96,7 @@ struct call {
     bool again;           /* not consumed: parse it again when the connection is resumed */
     bool again_run;       /* it was put off and is run again (queue_topics.c) */
     bool asked_create;    /* then: a topic was to be made for it */
+    bool missing;         /* WANT_IF_THERE: there is no such topic */
     uint64_t began_ms;    /* then: when it came; 0: now */
 };
 

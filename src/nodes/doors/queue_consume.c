@@ -177,6 +177,26 @@ static void put_stream_fields(struct buf *b, slice_t body)
     }
 }
 
+/* A native message seen as a stream entry. */
+static void put_native_fields(struct buf *b, slice_t body)
+{
+    struct message msg;
+    slice_t name, value;
+    message_get(body, &msg);
+    resp_array(b, 2 + 2 * msg.has_key + 2 * msg.n_headers);
+    resp_bulk_str(b, "payload");
+    resp_bulk(b, msg.payload);
+    if (msg.has_key) {
+        resp_bulk_str(b, "key");
+        resp_bulk(b, msg.key);
+    }
+    struct reader r = reader_of(msg.headers);
+    for (uint32_t i = 0; i < msg.n_headers && message_next_header(&r, &name, &value); i++) {
+        resp_bulk(b, name);
+        resp_bulk(b, value);
+    }
+}
+
 static void put_headers(struct buf *b, const struct message *msg)
 {
     struct reader r = reader_of(msg->headers);
@@ -222,17 +242,42 @@ void put_message(struct buf *b, const struct topic_ref *t, const struct delivery
     }
 }
 
-static void put_stream_entry(struct buf *b, const struct queue_message *m)
+void put_stream_id(struct buf *b, struct stream_id id)
 {
-    char id[48];
-    int len = snprintf(id, sizeof id, "%llu-%llu", (unsigned long long)m->id.ms, (unsigned long long)m->id.seq);
+    char text[48];
+    int len = snprintf(text, sizeof text, "%llu-%llu", (unsigned long long)id.ms, (unsigned long long)id.seq);
+    resp_bulk(b, slice_of(text, (size_t)len));
+}
+
+void put_stream_entry(struct buf *b, const struct queue_message *m)
+{
     resp_array(b, 2);
-    resp_bulk(b, slice_of(id, (size_t)len));
+    put_stream_id(b, m->id);
     if (m->flags == 255) {
         resp_null(b);
-    } else {
+    } else if (m->flags & MESSAGE_FIELDS) {
         put_stream_fields(b, m->body);
+    } else {
+        put_native_fields(b, m->body);
     }
+}
+
+/* XREAD and XREADGROUP: RESP3 has a map of keys, RESP2 an array of pairs. */
+void put_streams_head(struct buf *b, int proto, uint32_t n)
+{
+    if (proto == 3) {
+        resp_map(b, n);
+    } else {
+        resp_array(b, n);
+    }
+}
+
+void put_streams_key(struct buf *b, int proto, slice_t key)
+{
+    if (proto != 3) {
+        resp_array(b, 2);
+    }
+    resp_bulk(b, key);
 }
 
 static void done_nothing(struct node *n, struct request *r, slice_t reply)
@@ -278,8 +323,9 @@ static void reply_messages(struct node *n, struct consume *x, uint32_t group, sl
     reader_u8(&r);
     uint32_t count = reader_u32(&r);
     if (x->o.view == VIEW_STREAM) {
-        resp_map(&b, 1);
-        resp_bulk(&b, topic_name(x->topic));
+        const struct conn *c = conn_find(n, x->conn);
+        put_streams_head(&b, c != NULL ? c->proto : 3, 1);
+        put_streams_key(&b, c != NULL ? c->proto : 3, topic_name(x->topic));
     }
     resp_array(&b, count);
     for (uint32_t i = 0; i < count; i++) {

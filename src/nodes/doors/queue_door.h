@@ -35,7 +35,7 @@ bool arg_unknown(struct call *c, slice_t word);               /* refuses; false 
 bool arg_group(struct call *c, uint32_t at, slice_t *group);  /* GROUP name */
 
 /* queue_topics.c */
-enum topic_want { WANT_TOPIC, WANT_OR_CREATE, WANT_OR_CREATE_STREAM };
+enum topic_want { WANT_TOPIC, WANT_IF_THERE /* missing: c->missing is set, no error */, WANT_OR_CREATE, WANT_OR_CREATE_STREAM };
 /* The row of a topic. NULL: the call was put off until it is known (c->later), or answered with an error. */
 struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want);
 struct topic_ref *topic_by_id(struct node *n, uint64_t id);
@@ -68,6 +68,7 @@ struct member {
     struct topic_ref *topic;
     uint64_t topic_id;
     bool joined, joining, rejoin;
+    bool stream;                /* of a bare stream: no assignment, no generations */
     uint64_t generation;
     struct member_part *parts;  /* owned; sorted by group, then partition */
     uint32_t n_parts;
@@ -82,6 +83,7 @@ struct member {
 static inline slice_t member_group(const struct member *m) { return slice_of(m->bytes, m->group_len); }
 static inline slice_t member_consumer(const struct member *m) { return slice_of(m->bytes + m->group_len, m->consumer_len); }
 struct member *member_get(struct node *n, struct topic_ref *t, slice_t group, slice_t consumer);
+struct member *member_of_stream(struct node *n, struct topic_ref *t, slice_t group, slice_t consumer);
 struct member *member_find(struct node *n, struct topic_ref *t, slice_t group, slice_t consumer);
 void member_join(struct node *n, struct member *m);          /* consumes of it go on when the answer is there */
 void member_left(struct node *n, struct member *m);          /* forgets it; its consumes are answered */
@@ -91,6 +93,16 @@ void queue_members_fini(struct doors *d);
 /* queue_consume.c */
 /* Streams: XREADGROUP's view of the same. */
 enum consume_view { VIEW_QUEUE, VIEW_STREAM };
+/* [id, [field, value ...]]; the fields of a native message are payload, key and its headers. */
+void put_stream_entry(struct buf *b, const struct queue_message *m);
+void put_stream_id(struct buf *b, struct stream_id id);
+void put_streams_head(struct buf *b, int proto, uint32_t n);
+void put_streams_key(struct buf *b, int proto, slice_t key);
+
+/* cmd_stream.c */
+bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id *id); /* ms or ms-seq; - and + */
+/* The stream of a command; NULL: put off, answered, or (c->missing) there is none. */
+struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want);
 struct consume_options { uint32_t count; uint64_t block_ms; bool block; uint64_t visibility_ms; bool no_ack; enum consume_view view; };
 void consume_begin(struct call *c, struct member *m, const struct consume_options *o);
 void consumes_of_member(struct node *n, struct member *m, slice_t error); /* its assignment is new, or (error) it cannot join */

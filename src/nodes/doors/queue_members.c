@@ -31,6 +31,20 @@ struct member *member_find(struct node *n, struct topic_ref *t, slice_t group, s
     return x != NULL ? CONTAINER_OF(x, struct member, by_key) : NULL;
 }
 
+/* A bare stream has one partition, which all consumers of a group read. */
+struct member *member_of_stream(struct node *n, struct topic_ref *t, slice_t group, slice_t consumer)
+{
+    struct member *m = member_get(n, t, group, consumer);
+    if (!m->stream) {
+        m->stream = m->joined = true;
+        m->parts = malloc(sizeof *m->parts);
+        syn_assert(m->parts != NULL);
+        m->parts[0] = (struct member_part){.group = t->groups[0]};
+        m->n_parts = 1;
+    }
+    return m;
+}
+
 struct member *member_get(struct node *n, struct topic_ref *t, slice_t group, slice_t consumer)
 {
     struct member *m = member_find(n, t, group, consumer);
@@ -238,6 +252,9 @@ void members_timers(struct node *n)
         }
         if (!member_alive(n, m)) {
             member_free(d, m);
+            continue;
+        }
+        if (m->stream) {
             continue;
         }
         uint64_t due = m->heard_ms + m->ttl_ms / 3;

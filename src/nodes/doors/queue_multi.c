@@ -69,7 +69,9 @@ static void part_done(struct node *n, struct request *r, slice_t reply)
         struct buf b = {0};
         topic_refresh(n, m->topic);
         if (m->missing_ok) {
+            static const uint8_t empty[9] = {QUEUE_DONE}; /* no rows, none of them */
             m->missing++;
+            m->part(m, (uint32_t)r->arg2, slice_of(empty, sizeof empty));
         } else {
             topic_code_error(&b, TOPIC_UNKNOWN, topic_name(m->topic));
             multi_fail(m, buf_slice(&b));

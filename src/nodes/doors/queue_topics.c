@@ -239,7 +239,7 @@ void topic_refresh(struct node *n, struct topic_ref *t)
 static void ask(struct node *n, struct topic_ref *t, enum topic_want want)
 {
     t->state = TOPIC_ASKED;
-    if (want == WANT_TOPIC) {
+    if (want == WANT_TOPIC || want == WANT_IF_THERE) {
         struct request *r = request_new(n, 0, REQUEST_READ, false, done_row);
         r->arg = (uintptr_t)t;
         struct queue_query q = {.kind = QQ_TOPIC, .name = topic_name(t)};
@@ -264,13 +264,19 @@ struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want)
     if (t->state == TOPIC_KNOWN) {
         return t;
     }
-    bool answered = t->state == TOPIC_MISSING && c->again_run && (want == WANT_TOPIC || c->asked_create);
+    bool look = want == WANT_TOPIC || want == WANT_IF_THERE;
+    bool answered = t->state == TOPIC_MISSING && c->again_run && (look || c->asked_create);
     if (answered) {
+        static const char none[] = "-NOTOPIC";
+        c->missing = want == WANT_IF_THERE && t->error.len >= sizeof none && memcmp(t->error.ptr, none, sizeof none - 1) == 0;
+        if (c->missing) {
+            return NULL;
+        }
         buf_clear(c->reply);
         buf_append_slice(c->reply, buf_slice(&t->error));
         return NULL;
     }
-    c->asked_create = want != WANT_TOPIC;
+    c->asked_create = !look;
     call_put_off(c, t);
     if (t->state != TOPIC_ASKED) {
         ask(c->n, t, want);

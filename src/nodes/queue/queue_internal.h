@@ -233,12 +233,8 @@ static inline int stream_id_cmp(struct stream_id a, struct stream_id b)
 }
 
 /* queue_codec.c: the rest of an operation behind its head; false: malformed. */
-bool queue_get_open(struct reader *r, struct queue_open *o);
-bool queue_get_settle(struct reader *r, struct queue_settle *s);
-bool queue_get_release(struct reader *r, struct queue_release *o);
 bool queue_get_group(struct reader *r, struct queue_group *o);
 bool queue_get_seek(struct reader *r, struct queue_seek *o);
-bool queue_get_redrive(struct reader *r, struct queue_redrive *o);
 bool queue_get_trim(struct reader *r, struct queue_trim *o);
 bool queue_get_erase(struct reader *r, struct queue_erase *o);
 bool queue_get_set_id(struct reader *r, struct queue_set_id *o);

@@ -137,6 +137,7 @@ struct queue_take {        /* XCLAIM for `offsets`; XAUTOCLAIM when n is 0: from
 void queue_put_head(struct buf *out, const struct queue_head *h);
 bool queue_get_head(struct reader *r, struct queue_head *h);
 void queue_put_open(struct buf *out, const struct queue_open *o);
+bool queue_get_open(struct reader *r, struct queue_open *o);
 void queue_put_drop(struct buf *out, uint64_t topic);
 void queue_put_publish(struct buf *out, uint32_t n); /* then n items; the count may be patched with queue_set_count */
 void queue_set_count(struct buf *out, size_t op_offset, uint32_t n); /* op_offset: where the head of a PUBLISH begins */
@@ -144,13 +145,16 @@ void queue_put_item(struct buf *out, const struct publish_item *it);
 bool queue_get_item(struct reader *r, struct publish_item *it);
 void queue_put_claim(struct buf *out, const struct queue_claim *c);
 bool queue_get_claim(struct reader *r, struct queue_claim *c);
+bool queue_get_settle(struct reader *r, struct queue_settle *s);
 void queue_put_settle(struct buf *out, uint64_t topic, slice_t group, uint32_t n); /* then n items */
 void queue_put_settle_item(struct buf *out, const struct settle_item *it);
 bool queue_get_settle_item(struct reader *r, struct settle_item *it);
 void queue_put_release(struct buf *out, const struct queue_release *o);
+bool queue_get_release(struct reader *r, struct queue_release *o);
 void queue_put_group(struct buf *out, const struct queue_group *o);
 void queue_put_seek(struct buf *out, const struct queue_seek *o);
 void queue_put_redrive(struct buf *out, const struct queue_redrive *o);
+bool queue_get_redrive(struct reader *r, struct queue_redrive *o);
 void queue_put_trim(struct buf *out, const struct queue_trim *o);
 void queue_put_erase(struct buf *out, const struct queue_erase *o);
 void queue_put_set_id(struct buf *out, const struct queue_set_id *o);
