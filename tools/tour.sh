@@ -107,19 +107,80 @@ tour_http() {
     show curl -s "http://127.0.0.1:$(http_of 3)/lock/report"
 }
 
+# The group of a topic's partition, by its row in QUEUE.INFO.
+group_of_partition() {
+    redis-cli -p "$(resp_of 1)" QUEUE.INFO tour | awk -v want="$1" '$0 == "partition" { getline; p = $0 } $0 == "group" && p == want { getline; print; exit }'
+}
+
+group_leader() {
+    redis-cli -p "$(resp_of 1)" CLUSTER.GROUPS | awk -v want="$1" '$0 == "group" { getline; g = $0 } $0 == "leader" && g == want { getline; print; exit }'
+}
+
+tour_queue() {
+    heading "10. A queue: publish on one node, consume on another. Acknowledged means on a majority of disks."
+    cli 1 QUEUE.CREATE tour PARTITIONS 3 MAXDELIVER 2 BACKOFF 0
+    cli 1 QUEUE.PUBLISH tour "parcel 1" KEY berlin
+    expect tour:
+    cli 2 QUEUE.PUBLISH tour "parcel 2" KEY paris
+    cli 3 QUEUE.CONSUME tour GROUP drivers CONSUMER ann COUNT 1 BLOCK 5000
+    expect parcel
+    receipt=$(answer_field receipt)
+    cli 1 QUEUE.ACK tour GROUP drivers "$receipt"
+    expect 1
+    heading "11. The other one fails twice: it is a dead letter, with its reason, until it is redriven."
+    local try
+    for try in 1 2; do
+        cli 2 QUEUE.CONSUME tour GROUP drivers CONSUMER ann COUNT 1 BLOCK 5000
+        receipt=$(answer_field receipt)
+        cli 2 QUEUE.NACK tour GROUP drivers "$receipt" REASON "nobody at home ($try)"
+    done
+    cli 3 QUEUE.DLQ tour GROUP drivers
+    expect "nobody at home (2)"
+    cli 3 QUEUE.REDRIVE tour GROUP drivers
+    expect 1
+}
+
+tour_queue_kill() {
+    local group leader number other partition
+    other=1
+    cli 1 QUEUE.CONSUME tour GROUP drivers CONSUMER ann COUNT 1 BLOCK 5000
+    expect parcel
+    receipt=$(answer_field receipt)
+    partition=${receipt%%-*}
+    group=$(group_of_partition "$partition")
+    leader=$(group_leader "$group") number=${leader#n}
+    other=$((number % 3 + 1))
+    heading "12. Kill -9 the node that leads its partition, $leader: nothing is lost, the receipt is still good."
+    printf '  $ kill -9 %s\n' "$(pid_of "$number")"
+    kill -9 "$(pid_of "$number")"
+    cli $other QUEUE.PUBLISH tour "parcel 3" KEY berlin
+    expect tour:
+    cli $other QUEUE.ACK tour GROUP drivers "$receipt"
+    expect 1
+    cli $other QUEUE.CONSUME tour GROUP drivers CONSUMER ann COUNT 1 BLOCK 5000
+    expect "parcel 3"
+    cli $other QUEUE.LAG tour GROUP drivers
+    start_node "$number"
+    wait_ready "$number"
+    cli $other QUEUE.DELETE tour
+}
+
 tour() {
     local resource
     redis-cli -p "$(resp_of 1)" PING >/dev/null || die "redis-cli is missing: tools/setup.sh run"
     for resource in orders r1 r2 after-the-kill report; do
         redis-cli -p "$(resp_of 1)" LOCK.FORCE $resource REASON "the tour begins" >/dev/null 2>&1
     done
+    redis-cli -p "$(resp_of 1)" QUEUE.DELETE tour >/dev/null 2>&1
     tour_take
     tour_wait
     tour_fence
     tour_deadlock
     tour_kill
     tour_http
+    tour_queue
+    tour_queue_kill
     rm -f "$dir/bob"
     [ $tour_failed = 0 ] || { stop_cluster && die "the tour did not go as its text says"; }
-    heading "That was it. README.md has five minutes by hand; docs/locks.md says what is promised."
+    heading "That was it. README.md has five minutes by hand; docs/locks.md and docs/queue.md say what is promised."
 }
