@@ -59,7 +59,8 @@ round_synaxis() {
     record synaxis batched "$1" sx_bench publish -c 4 -P 16 --batch 64 -s "$seconds" --partitions "$partitions"
     record synaxis pipelined "$1" sx_bench publish -c 4 -P 256 -s "$seconds" --partitions "$partitions"
     record synaxis pipe50x16 "$1" sx_bench publish -c 50 -P 16 -s "$seconds" --partitions "$partitions"
-    record synaxis consume "$1" sx_bench consume --fill "$fill" --count 256 --partitions "$partitions"
+    record synaxis window64 "$1" sx_bench publish -c 1 -P 64 -s "$seconds" --partitions "$partitions"
+    record synaxis consume "$1" sx_bench consume --fill "$fill" --count 500 --partitions "$partitions"
     record synaxis latency "$1" sx_bench latency -c 1 -P 64 --rate 1000 -s "$seconds" --partitions "$partitions"
     sx_stop
 }
@@ -73,9 +74,9 @@ round_nats() {
     nats_setup
     record nats async "$1" nats_bench -c 4 -window 256 -s "$seconds" publish
     nats_setup
-    record nats at-leader "$1" nats_bench -n "$fill" -batch 256 consume
+    record nats at-leader "$1" nats_bench -n "$fill" -batch 500 consume
     nats_setup
-    record nats consume "$1" nats_bench -n "$fill" -batch 256 -at-leader 0 consume
+    record nats consume "$1" nats_bench -n "$fill" -batch 500 -at-leader 0 consume
     nats_setup
     record nats latency "$1" nats_bench -rate 1000 -s "$seconds" latency
     nats_stop
@@ -126,7 +127,7 @@ round_rabbit() {
     record rabbit publish64 "$1" rabbit_bench -c 64 -window 1 -s "$seconds" publish
     rabbit_on_three_nodes || die "rabbitmq: the queue has not three members"
     record rabbit window64 "$1" rabbit_bench -c 1 -window 64 -s "$seconds" publish
-    record rabbit consume "$1" rabbit_bench -n "$((fill / 4))" -batch 256 consume
+    record rabbit consume "$1" rabbit_bench -n "$((fill / 4))" -batch 500 consume
     rabbit_stop
 }
 

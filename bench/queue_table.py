@@ -46,7 +46,7 @@ RATES = (
     ('publish, batches of 64; NATS R3 async', ('batched',), 'nats', ('async',), 4, None),
     ('publish, 4 x 256 in flight, no batches; NATS R3 async', ('pipelined',), 'nats', ('async',), 4, None),
     ('publish, 50 connections x 16; Redis XADD', ('pipe50x16',), 'redis', ('pipe50x16',), 0.5, 1),
-    ('publish, 64 in flight; RabbitMQ quorum queue', ('publish64',), 'rabbit', ('publish64', 'window64'), 8, None),
+    ('publish, 64 in flight; RabbitMQ quorum queue', ('publish64', 'window64'), 'rabbit', ('publish64', 'window64'), 8, None),
     ('consume and acknowledge, one consumer; NATS pull', ('consume',), 'nats', ('consume',), 1.5, None),
     ('the same; NATS, consumer connected to its leader', ('consume',), 'nats', ('at-leader',), 1.5, None),
 )
