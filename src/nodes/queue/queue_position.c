@@ -62,9 +62,7 @@ static void adopt(struct queue_sm *sm, struct position *pos, const struct pend *
     if (pend_find(pos, r->offset) == NULL && !part_erased(pos->part, r->offset)) {
         struct pend *mine = pend_new(sm, pos, r->offset, r->id);
         mine->not_before_ms = r->delivery == 0 ? r->not_before_ms : 0;
-        if (pend_take_key(sm, mine, r->key)) {
-            pend_ready(sm, mine);
-        }
+        mine->key = r->key;
     }
 }
 
@@ -82,6 +80,12 @@ void position_adopt(struct queue_sm *sm, struct position *pos)
                 break;
             }
             adopt(sm, pos, r);
+        }
+    }
+    list_each(it, &pos->pends) { /* only now, in the order of offsets: one group holds what another has done (Q4) */
+        struct pend *r = CONTAINER_OF(it, struct pend, all);
+        if (pend_take_key(sm, r, r->key)) {
+            pend_ready(sm, r);
         }
     }
 }
