@@ -6,14 +6,13 @@
 #include "sim_internal.h"
 
 #include "communication/peer_codec.h"
-#include "nodes/locks/lock_sm.h"
 #include "storage/log_codec.h"
 #include "utils/hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TERMS_MAX = 1 << 20, TURN_CHECK_EVERY = 8 };
+enum { TERMS_MAX = 1 << 20, TURN_CHECK_EVERY = 8, STATE_EVERY = 32 };
 
 void raft_check_init(struct sim *s)
 {
@@ -326,7 +325,6 @@ void raft_check_recovered(struct sim *s, struct sim_node *n, bool lost_nothing)
 /* R13: a snapshot is the state that everybody had at its index. */
 void raft_check_restored(struct sim *s, struct sim_node *n, uint32_t group)
 {
-    const struct lock_sm *sm = node_locks(n->node, group);
     const struct canon_group *c = &s->canon[group];
     uint64_t index = n->last_now_ms > 0 && node_consensus(n->node, group) != NULL ? node_applied(n->node, group)
                                                                                   : n->recovered.groups[group].snapshot_index;
@@ -334,13 +332,13 @@ void raft_check_restored(struct sim *s, struct sim_node *n, uint32_t group)
     for (int i = 0; i < 2; i++) {
         both[i]->snapshot_index = index > both[i]->snapshot_index ? index : both[i]->snapshot_index;
     }
-    if (sm == NULL || index == 0) {
+    if (node_locks(n->node, group) == NULL || index == 0) {
         return;
     }
     if (index > c->count) {
         sim_fail(s, "R13: n%u group %u restored a snapshot at index %llu, nobody applied more than %llu", n->index + 1, group,
                  (unsigned long long)index, (unsigned long long)c->count);
-    } else if (c->entries[index - 1].digest != lock_sm_digest(sm)) {
+    } else if (c->entries[index - 1].digest != node_digest(n->node, group)) {
         sim_fail(s, "R13: n%u group %u restored a snapshot at index %llu whose digest differs", n->index + 1, group,
                  (unsigned long long)index);
     }
@@ -418,6 +416,7 @@ void raft_check_applied(void *arg, uint32_t group, uint64_t index, uint64_t term
     struct sim *s = n->sim;
     struct canon_group *c = &s->canon[group];
     struct canon_entry now = {.term = term, .hash = hash_bytes(term, payload), .digest = digest};
+    now.state = index % STATE_EVERY == 0 ? node_state_hash(n->node, group) | 1 : 0;
     n->new_entry = index == c->count + 1;
     if (index > c->count + 1) {
         sim_fail(s, "R5: n%u group %u applies index %llu before anybody applied %llu", n->index + 1, group, (unsigned long long)index,
@@ -429,7 +428,7 @@ void raft_check_applied(void *arg, uint32_t group, uint64_t index, uint64_t term
         if (was->term != now.term || was->hash != now.hash) {
             sim_fail(s, "R5 state machine safety: n%u group %u applies another entry at index %llu", n->index + 1, group,
                      (unsigned long long)index);
-        } else if (was->digest != now.digest) {
+        } else if (was->digest != now.digest || was->state != now.state) {
             sim_fail(s, "R5/K12: n%u group %u has another state after index %llu", n->index + 1, group, (unsigned long long)index);
         }
         return;
@@ -497,10 +496,11 @@ static const struct sim_node *leader_of(const struct sim *s, uint32_t g, struct 
     return leader;
 }
 
-static bool replica_settled(const struct sim_node *n, uint32_t g, const struct consensus_status *lead, uint64_t digest)
+static bool replica_settled(const struct sim_node *n, uint32_t g, const struct consensus_status *lead, uint64_t digest, uint64_t state)
 {
     const struct consensus *c = node_consensus(n->node, g);
-    return c != NULL && node_applied(n->node, g) == lead->last && lock_sm_digest(node_locks(n->node, g)) == digest;
+    return c != NULL && node_applied(n->node, g) == lead->last && node_digest(n->node, g) == digest &&
+           node_state_hash(n->node, g) == state;
 }
 
 /* R16: one leader per group, and every healthy replica of its configuration has applied all of its log, with one digest. */
@@ -514,13 +514,13 @@ bool raft_settled(struct sim *s, char *why, size_t size)
             return false;
         }
         const struct consensus_config *cfg = consensus_config_now(node_consensus(l->node, g));
-        uint64_t digest = lock_sm_digest(node_locks(l->node, g));
+        uint64_t digest = node_digest(l->node, g), state = node_state_hash(l->node, g);
         for (uint32_t i = 0; i < cfg->count; i++) {
             const struct sim_node *n = &s->nodes[cfg->members[i].id - 1];
             if (n->dead_for_good) {
                 continue;
             }
-            if (!n->up || !replica_settled(n, g, &lead, digest)) {
+            if (!n->up || !replica_settled(n, g, &lead, digest, state)) {
                 snprintf(why, size, "group %u: n%u is %s, applied %llu of %llu", g, n->index + 1, n->up ? "behind" : "down",
                          n->up && node_consensus(n->node, g) ? (unsigned long long)node_applied(n->node, g) : 0,
                          (unsigned long long)lead.last);

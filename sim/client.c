@@ -5,7 +5,7 @@
  *
  * Invariants: C1 a client waits for replies in the order of its requests. C2 whoever waits either gets a reply or loses the
  * connection; in phase two nobody gives up. */
-#include "sim_internal.h"
+#include "sim_queue.h"
 
 #include <stdlib.h>
 
@@ -122,7 +122,8 @@ static uint32_t other_node(struct sim *s, const struct sim_client *c)
 static bool try_again(struct sim *s, struct sim_client *c)
 {
     struct sim_op *o = &s->ops[c->op];
-    if (o->kind != OP_ACQUIRE || o->untracked || c->tries >= 4 || !chance(s, FAULT_CLIENT_RETRY)) {
+    bool may = o->kind == OP_QUEUE ? queue_may_retry(s, o) : o->kind == OP_ACQUIRE && !o->untracked;
+    if (!may || c->tries >= 4 || !chance(s, FAULT_CLIENT_RETRY)) {
         return false;
     }
     client_close(s, c);
@@ -171,13 +172,21 @@ void client_step(struct sim *s, const struct sim_event *ev)
     }
     switch (c->state) {
     case CLIENT_IDLE:
-        if (s->healed) {
+        if (c->queue) {
+            queue_next(s, c);
+        } else if (s->healed) {
             c->state = CLIENT_STOPPED;
         } else {
             workload_next(s, c);
         }
         break;
-    case CLIENT_HOLDS: workload_hold(s, c); break;
+    case CLIENT_HOLDS:
+        if (c->queue) {
+            queue_hold(s, c);
+        } else {
+            workload_hold(s, c);
+        }
+        break;
     case CLIENT_WAITS:
         if (!s->healed) { /* C2 */
             client_close(s, c);
@@ -196,7 +205,7 @@ void clients_start(struct sim *s)
     s->n_ops = 1; /* number 0 is no operation */
     for (uint32_t i = 0; i < s->n_clients; i++) {
         struct sim_client *c = &s->clients[i];
-        *c = (struct sim_client){.index = i, .conn = -1};
+        *c = (struct sim_client){.index = i, .conn = -1, .queue = queue_client(s, i)};
         prng_init(&c->prng, prng_u64(&s->prng));
         c->resp3 = prng_chance(&c->prng, 500000);
         client_wake(s, c, 300000 + prng_below(&s->prng, 1000000));

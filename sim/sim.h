@@ -69,12 +69,15 @@ enum sim_canary {
     CANARY_COUNT
 };
 
+enum sim_work { SIM_WORK_LOCKS = 1, SIM_WORK_QUEUES, SIM_WORK_BOTH };
+
 struct sim_options {
     uint64_t seed;
     uint32_t nodes;        /* 1..9; 0: drawn */
     uint32_t groups;       /* 0: drawn */
     uint32_t clients;      /* 0: drawn */
     uint32_t seconds;      /* of phase one; 0: 30 */
+    uint32_t work;         /* enum sim_work; 0: drawn */
     bool lite;             /* fewer clients, groups and requests: for many seeds */
     bool trace;            /* keep the last lines */
     bool verbose;          /* print every line as it happens */
@@ -91,6 +94,7 @@ struct sim_result {
     struct buf trace;      /* the last lines when options.trace; owned by the caller (buf_fini) */
     uint64_t fired[FAULT_COUNT];
     uint64_t events, steps, frames, ops, grants, entries, checked_ops, unknown, virtual_ms;
+    uint64_t publishes, deliveries, redelivered, acks, dead;
     uint64_t snapshots, installs, elections, restarts, answers_ok, answers_error, answers_uncertain;
 };
 

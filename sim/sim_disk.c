@@ -332,13 +332,14 @@ static void job_trim(struct sim_node *n, const struct disk_job *j, enum store_st
 
 static void job_keep(struct sim_node *n, const struct disk_job *j, enum store_status *st)
 {
-    uint64_t files[256];
     size_t count = j->data.len / 8;
-    syn_assert(count <= sizeof files / sizeof files[0]);
+    uint64_t *files = malloc((count + 1) * sizeof *files);
+    syn_assert(files != NULL);
     for (size_t i = 0; i < count; i++) {
         files[i] = le64_get(j->data.ptr + 8 * i);
     }
     *st = store_backlog_keep(n->store, j->group, files, count);
+    free(files);
 }
 
 static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)

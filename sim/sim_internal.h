@@ -23,6 +23,7 @@ enum {
     SIM_GROUPS_MAX = 16,
     SIM_CLIENTS_MAX = 32,
     SIM_RESOURCES = 12,
+    SIM_HELD_MAX = 16,    /* deliveries that a client of the queue holds */
     SIM_EXPECT_MAX = 128, /* replies a client may wait for on one connection */
     TTL_MARGIN_PERCENT = 3,
 };
@@ -138,7 +139,7 @@ struct sim_node {
 
 enum op_kind {
     OP_ACQUIRE, OP_RELEASE, OP_RENEW, OP_CONVERT, OP_CHECK, OP_INFO, OP_ACQUIREALL, OP_SESSION_CREATE, OP_SESSION_KEEPALIVE,
-    OP_SESSION_END, OP_PING, OP_HELLO, OP_ADMIN,
+    OP_SESSION_END, OP_PING, OP_HELLO, OP_ADMIN, OP_QUEUE,
 };
 enum op_status { OP_PENDING, OP_OK, OP_REFUSED, OP_STALE, OP_NOT_DONE, OP_UNKNOWN };
 
@@ -154,11 +155,18 @@ struct sim_op {
     uint64_t lock_id;
     uint32_t ttl_ms, wait_ms;
     uint64_t session;
+    uint32_t ask;              /* QUEUE: number of its struct queue_ask */
     /* Acquires, as the canonical log has them. */
     uint32_t enqueued;         /* times seen in the log */
     uint64_t enqueue_index, grant_index, grant_us, grant_token, end_us;
     uint64_t safe_until_us;    /* K5: not expired before */
     bool granted, ended, expired, converted;
+};
+
+/* A delivery that a client of the queue works on. */
+struct sim_held {
+    uint32_t topic, group, partition, consumer;
+    uint64_t generation, offset, delivery;
 };
 
 enum client_state { CLIENT_IDLE, CLIENT_WAITS, CLIENT_HOLDS, CLIENT_STOPPED };
@@ -184,6 +192,10 @@ struct sim_client {
     bool will_write, admin_removed;
     uint64_t session;
     uint64_t session_op;
+    bool queue;                /* of the queue workload */
+    struct sim_held held[SIM_HELD_MAX];
+    uint32_t n_held, drain_at;
+    bool brought;              /* its last CONSUME had something */
 };
 
 struct sim_resource {
@@ -200,7 +212,7 @@ struct sim_resource {
     uint64_t fence, value;
 };
 
-struct canon_entry { uint64_t term, hash, digest, commit_term; }; /* commit_term: at most, as who applied it first knew it */
+struct canon_entry { uint64_t term, hash, digest, state, commit_term; }; /* commit_term: at most, as who applied it first knew it; state: 0 or node_state_hash */
 
 struct hash_slot { uint64_t key, chain; };
 
@@ -252,6 +264,7 @@ struct sim {
     struct sim_op *ops;
     uint64_t n_ops, cap_ops;
     struct sim_resource resources[SIM_RESOURCES];
+    struct sim_queue *queue;   /* sim_queue.h */
     /* checkers */
     struct canon_group canon[SIM_GROUPS_MAX];
     struct sim_node *applying;

@@ -46,16 +46,18 @@ static void on_abort(int signum)
     (void)n;
 }
 
+static const char *const WORKS[] = {"", " --work locks", " --work queues", " --work both"};
+
 static void replay_text(const struct sim_options *o, const char *mutant, char *out, size_t size)
 {
-    snprintf(out, size, "replay: synaxis sim --seed %llu --nodes %u --groups %u --clients %u --seconds %u%s%s%s --trace   (commit %s)\n",
-             (unsigned long long)o->seed, o->nodes, o->groups, o->clients, o->seconds, o->lite ? " --lite" : "",
+    snprintf(out, size, "replay: synaxis sim --seed %llu --nodes %u --groups %u --clients %u --seconds %u%s%s%s%s --trace   (commit %s)\n",
+             (unsigned long long)o->seed, o->nodes, o->groups, o->clients, o->seconds, o->lite ? " --lite" : "", WORKS[o->work],
              mutant ? " --mutant " : "", mutant ? mutant : "", SIM_COMMIT);
 }
 
 static void print_usage(FILE *f)
 {
-    fputs("usage: synaxis sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--nodes N] [--groups N]\n"
+    fputs("usage: synaxis sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--work locks|queues|both] [--nodes N] [--groups N]\n"
           "                   [--clients N] [--seconds S] [--jobs N] [--off fault,...] [--on fault,...] [--only fault,...]\n"
           "                   [--twice] [--canary sync-lie] [--mutant NAME] [--trace] [--verbose] [--quiet] [--summary json] [--list-faults]\n",
           f);
@@ -124,6 +126,9 @@ static const char *take_value(struct command *c, const char *a, const char *v)
     } else if (strcmp(a, "--clients") == 0) {
         c->o.clients = (uint32_t)strtoul(v, NULL, 10);
         return c->o.clients <= 32 ? NULL : "--clients takes up to 32";
+    } else if (strcmp(a, "--work") == 0) {
+        c->o.work = strcmp(v, "locks") == 0 ? SIM_WORK_LOCKS : strcmp(v, "queues") == 0 ? SIM_WORK_QUEUES : SIM_WORK_BOTH;
+        return c->o.work != SIM_WORK_BOTH || strcmp(v, "both") == 0 ? NULL : "--work takes locks, queues or both";
     } else if (strcmp(a, "--seconds") == 0) {
         c->o.seconds = (uint32_t)strtoul(v, NULL, 10);
     } else if (strcmp(a, "--jobs") == 0) {
@@ -353,6 +358,8 @@ static void print_text(const struct command *c, const struct totals *t, double t
     printf("starts %llu, elections %llu, snapshots %llu, installs %llu; history operations %llu, unknown verdicts %llu\n",
            (unsigned long long)s->restarts, (unsigned long long)s->elections, (unsigned long long)s->snapshots,
            (unsigned long long)s->installs, (unsigned long long)s->checked_ops, (unsigned long long)s->unknown);
+    printf("published %llu, delivered %llu, of which again %llu, acknowledged %llu, dead %llu\n", (unsigned long long)s->publishes,
+           (unsigned long long)s->deliveries, (unsigned long long)s->redelivered, (unsigned long long)s->acks, (unsigned long long)s->dead);
     printf("faults:");
     for (uint32_t f = 0; f < FAULT_COUNT; f++) {
         printf(" %s %llu", fault_name((enum sim_fault)f), (unsigned long long)s->fired[f]);

@@ -5,7 +5,7 @@
  *
  * Invariants: N1 no event reaches a node that is down, nor one of another life. N2 events to one node keep their order while it is
  * busy. N3 effects are carried out in list order, and what follows a death in the list never happens. */
-#include "sim_internal.h"
+#include "sim_queue.h"
 
 #include "nodes/locks/lock_sm.h"
 
@@ -56,6 +56,7 @@ static void options_fill(struct sim *s, struct sim_node *n)
     o->http_port = 8000;
     o->snapshot_log_bytes = s->on[FAULT_OP_SNAPSHOT] ? prng_range(&s->prng, 3000, 20000) : 1 << 24;
     o->sim_checks = true;
+    queue_options(s, o);
     o->cluster_key = 7;
 }
 
@@ -398,7 +399,8 @@ void sim_node_start(struct sim *s, struct sim_node *n)
             raft_check_restored(s, n, g);
         }
     }
-    struct node_observer o = {.arg = n, .applied = raft_check_applied, .lock_event = lock_check_event, .became_leader = raft_check_leader};
+    struct node_observer o = {.arg = n, .applied = raft_check_applied, .lock_event = lock_check_event, .became_leader = raft_check_leader,
+                              .queue_applied = queue_check_applied, .topics_applied = topics_check_applied};
     node_observe(n->node, &o);
     TRACE(s, "n%u starts, life %llu, incarnation %llu%s", n->index + 1, (unsigned long long)n->life,
           (unsigned long long)n->opt.incarnation, n->opt.fresh ? ", fresh" : "");

@@ -1,5 +1,5 @@
 /* One seed from start to end: the calendar's loop, phase one, phase two, the verdict (docs/simulator.md, "A run"). */
-#include "sim_internal.h"
+#include "sim_queue.h"
 
 #include "utils/hash.h"
 
@@ -96,6 +96,7 @@ static void sim_open(struct sim *s, const struct sim_options *o, struct sim_resu
     s->now_us = 1000;
     draw_shape(s);
     faults_draw(s);
+    queue_sim_open(s);
     raft_check_init(s);
     resources_init(s);
     for (uint32_t i = 0; i < s->n_nodes; i++) {
@@ -128,6 +129,7 @@ static void sim_close(struct sim *s)
         sim_node_unmake(s, &s->nodes[i]);
     }
     clients_fini(s);
+    queue_sim_close(s);
     raft_check_fini(s);
     heap_fini(&s->heap);
     free(s->links);
@@ -168,12 +170,18 @@ static void run_until(struct sim *s, uint64_t until_us)
 /* R16 and "every request has an end". */
 static void phase_two(struct sim *s)
 {
-    char why[200] = "";
+    char why[400] = "", left[200];
     uint64_t deadline = s->now_us + LIVENESS_US;
     faults_heal(s);
     while (!s->failed && s->now_us < deadline) {
         run_until(s, s->now_us + SETTLE_EVERY_US);
         uint32_t pending = clients_pending(s);
+        char settled[200] = "settled";
+        if (pending > 0 && s->queue->on && !model_drained(s, left, sizeof left)) {
+            raft_settled(s, settled, sizeof settled);
+            snprintf(why, sizeof why, "%s; %s", left, settled);
+            continue;
+        }
         if (pending > 0) {
             snprintf(why, sizeof why, "%u requests have no answer", pending);
         } else if (raft_settled(s, why, sizeof why)) {
@@ -197,6 +205,9 @@ void sim_run(const struct sim_options *o, struct sim_result *out)
     }
     if (!s->failed) {
         history_check(s);
+    }
+    if (!s->failed && s->queue->on) {
+        queue_check_end(s);
     }
     out->trace_hash = s->hash;
     out->virtual_ms = s->now_us / 1000;
