@@ -473,9 +473,14 @@ static void claim_brought_none(struct node *n, struct consume *x, uint8_t code)
                    x->topic->name, (int)x->group.len, (const char *)x->group.ptr);
         reply_error(n, x, buf_slice(&b));
         buf_fini(&b);
-    } else if (code == QUEUE_OLD_GENERATION) {
+    } else if (code == QUEUE_OLD_GENERATION && !x->over) {
         x->state = CONSUME_JOINING;
         member_join(n, x->member);
+        withdraw_all(n, x); /* what it waits for under the old assignment */
+    } else if (code == QUEUE_OLD_GENERATION) {
+        if (x->n_sent == 0) {
+            reply_nothing(n, x);
+        }
     } else if (code != QUEUE_DONE) {
         topic_refresh(n, x->topic);
         if (n->now_ms - x->began_ms < n->opt.request_timeout_ms) {
@@ -492,7 +497,7 @@ static void claim_brought_none(struct node *n, struct consume *x, uint8_t code)
         if (x->n_sent == 0) {
             reply_nothing(n, x);
         }
-    } else if (x->n_sent == 0) {
+    } else if (x->n_sent == 0 && x->state != CONSUME_JOINING) {
         consume_start(n, x); /* its assignment changed, or a leader let it go */
     }
 }
@@ -575,6 +580,18 @@ void consumes_of_member(struct node *n, struct member *m, slice_t error)
     }
 }
 
+void consumes_joined(struct node *n, struct member *m)
+{
+    list_each_safe(it, &m->consumes) {
+        struct consume *x = CONTAINER_OF(it, struct consume, of_member);
+        if (x->state == CONSUME_JOINING) {
+            x->busy++;
+            consume_start(n, x);
+            consume_leave(n, x);
+        }
+    }
+}
+
 void consumes_closed(struct node *n, struct conn *c)
 {
     while (!list_empty(&c->consumes)) {
@@ -600,7 +617,7 @@ static void consume_due(struct node *n, struct consume *x)
         reply_nothing(n, x);
     } else if (late) {
         x->over = true; /* what is on its way may still bring something */
-        if (x->state == CONSUME_WAITING) {
+        if (x->state == CONSUME_WAITING || x->state == CONSUME_JOINING) {
             withdraw_all(n, x);
         }
     }

@@ -164,6 +164,8 @@ static void join_answer(struct node *n, struct member *m, uint8_t code, uint64_t
         m->joined = true;
         if (!was || m->generation != before) {
             consumes_of_member(n, m, SLICE_NONE);
+        } else {
+            consumes_joined(n, m);
         }
     }
     if (m->rejoin) {
