@@ -264,8 +264,8 @@ static void drain(struct sim *s, struct sim_client *c)
 
 void queue_next(struct sim *s, struct sim_client *c)
 {
-    uint32_t leaves = s->healed ? 100000 : 15000; /* a member that was removed serves nobody, and a lost one is given up by its consumers only */
-    if (c->conn >= 0 && !s->queue->polite && prng_chance(&c->prng, leaves)) {
+    bool lost = s->healed && c->conn >= 0 && c->node + 1 == s->removed; /* who was removed serves nobody */
+    if (lost || (c->conn >= 0 && !s->queue->polite && prng_chance(&c->prng, 15000))) {
         client_close(s, c);
     }
     if ((c->conn < 0 && !client_connect(s, c, (uint32_t)prng_below(&c->prng, s->n_nodes))) || c->expect_count > SIM_EXPECT_MAX / 2) {
@@ -340,6 +340,9 @@ void queue_client_answered(struct sim *s, struct sim_client *c, uint64_t op)
     const struct sim_op *o = &s->ops[op];
     if (op != c->op || c->state != CLIENT_WAITS) {
         return; /* one of a pipeline */
+    }
+    if (s->healed && o->status != OP_OK) {
+        client_close(s, c); /* another node may know better */
     }
     if (o->status == OP_UNKNOWN && queue_may_retry(s, o)) {
         client_forget(s, c);

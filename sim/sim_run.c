@@ -170,7 +170,7 @@ static void run_until(struct sim *s, uint64_t until_us)
 /* R16 and "every request has an end". */
 static void phase_two(struct sim *s)
 {
-    char why[400] = "", left[200];
+    char why[500] = "", left[200];
     uint64_t deadline = s->now_us + LIVENESS_US;
     faults_heal(s);
     while (!s->failed && s->now_us < deadline) {
