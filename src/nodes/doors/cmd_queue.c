@@ -116,6 +116,8 @@ static void topic_changed(struct multi *m, uint32_t part, slice_t reply)
     if (reply.ptr[0] != TOPIC_DONE) {
         topic_code_error(&b, reply.ptr[0], buf_slice(&m->name));
         multi_fail(m, buf_slice(&b));
+    } else if (m->topic != NULL) {
+        topic_take_row(m->n, m->topic, reply); /* ALTER: as it is now */
     }
     buf_fini(&b);
 }
@@ -126,16 +128,12 @@ static void end_ok(struct multi *m, struct buf *reply)
     resp_simple(reply, "OK");
 }
 
-static void change_topic(struct call *c, enum topic_op_kind kind, const struct topic_config *config)
+static void change_topic(struct call *c, struct topic_ref *t, enum topic_op_kind kind, const struct topic_config *config)
 {
-    struct multi *m = multi_new(c, NULL, topic_changed, end_ok);
+    struct multi *m = multi_new(c, t, topic_changed, end_ok);
     struct request *r = multi_topic_op(m, kind);
     buf_append_slice(&m->name, c->argv[1]);
-    if (config != NULL) {
-        topic_put_create(&r->payload, &(struct topic_create){.name = c->argv[1], .config = *config});
-    } else {
-        topic_put_delete(&r->payload, c->argv[1]);
-    }
+    topic_put_create(&r->payload, &(struct topic_create){.name = c->argv[1], .config = *config});
     request_submit(c->n, r);
     multi_begin(m);
 }
@@ -144,27 +142,77 @@ void handle_queue_create(struct call *c)
 {
     struct topic_config config = topic_defaults(c->n, false);
     if (arg_name(c, c->argv[1], "the topic", LIMIT_KEY_BYTES) && config_options(c, 2, &config)) {
-        change_topic(c, TOPIC_OP_CREATE, &config);
+        change_topic(c, NULL, TOPIC_OP_CREATE, &config);
     }
 }
 
 void handle_queue_alter(struct call *c)
 {
-    struct topic_ref *t = call_topic(c, c->argv[1], WANT_TOPIC);
+    struct topic_ref *t = call_topic(c, c->argv[1], WANT_FRESH);
     if (t != NULL) {
         struct topic_config config = t->config;
         if (config_options(c, 2, &config)) {
-            change_topic(c, TOPIC_OP_ALTER, &config);
-            topic_refresh(c->n, t);
+            change_topic(c, t, TOPIC_OP_ALTER, &config);
         }
+    }
+}
+
+/* Group 0 has let go of the name: now its groups drop what they have, before the answer, so that no door whose row is old can store a
+ * message that is dropped behind its acknowledgement. A group that does not answer is asked again by the leader of group 0. */
+enum { PART_OF_GROUP_0 = UINT32_MAX };
+
+static void deleted(struct multi *m, uint32_t part, slice_t reply)
+{
+    if (part != PART_OF_GROUP_0) {
+        return;
+    }
+    if (reply.ptr[0] != TOPIC_DONE) {
+        struct buf b = {0};
+        topic_code_error(&b, reply.ptr[0], buf_slice(&m->name));
+        multi_fail(m, buf_slice(&b));
+        buf_fini(&b);
+        return;
+    }
+    if (m->topic->state == TOPIC_KNOWN && m->topic->id == m->args[0]) {
+        m->topic->state = TOPIC_NOT_ASKED;
+    }
+    m->keep_errors = true;
+    for (uint32_t g = 0; g < m->n->opt.groups; g++) {
+        if (m->parts_asked[g / 64] >> (g % 64) & 1) {
+            struct request *r = multi_op(m, g, QUEUE_OP_DROP, g);
+            queue_put_drop(&r->payload, m->args[0]);
+            request_submit(m->n, r);
+        }
+    }
+}
+
+static void end_deleted(struct multi *m, struct buf *reply)
+{
+    if (m->stale > 0) {
+        resp_error(reply, "UNCERTAIN", "the topic is deleted, but %llu of its groups did not confirm in time that they dropped its messages",
+                   (unsigned long long)m->stale);
+    } else {
+        resp_simple(reply, "OK");
     }
 }
 
 void handle_queue_delete(struct call *c)
 {
-    if (arg_name(c, c->argv[1], "the topic", LIMIT_KEY_BYTES)) {
-        change_topic(c, TOPIC_OP_DELETE, NULL);
+    struct topic_ref *t = call_topic(c, c->argv[1], WANT_FRESH);
+    if (t == NULL) {
+        return;
     }
+    struct multi *m = multi_new(c, t, deleted, end_deleted);
+    struct request *r = multi_topic_op(m, TOPIC_OP_DELETE);
+    r->arg2 = PART_OF_GROUP_0;
+    m->args[0] = t->id;
+    buf_append_slice(&m->name, topic_name(t));
+    for (uint32_t p = 0; p < t->config.partitions; p++) {
+        m->parts_asked[t->groups[p] / 64] |= 1ull << (t->groups[p] % 64);
+    }
+    topic_put_delete(&r->payload, topic_name(t));
+    request_submit(c->n, r);
+    multi_begin(m);
 }
 
 struct publish_options {

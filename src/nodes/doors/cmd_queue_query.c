@@ -180,7 +180,7 @@ static void end_info(struct multi *m, struct buf *b)
 
 void handle_queue_info(struct call *c)
 {
-    struct topic_ref *t = call_topic(c, c->argv[1], WANT_TOPIC);
+    struct topic_ref *t = call_topic(c, c->argv[1], WANT_FRESH);
     if (t != NULL) {
         struct multi *m = multi_new(c, t, take_info, end_info);
         ask_info(m, t, SLICE_NONE);

@@ -34,7 +34,7 @@ struct doors *doors_new(struct node *n)
     list_init(&d->all);
     list_init(&d->dirty);
     list_init(&d->walks);
-    struct list *lists[] = {&d->put_off, &d->batches, &d->batches_sent, &d->publish_retries, &d->publish_multis, &d->members_all, &d->joins,
+    struct list *lists[] = {&d->put_off, &d->put_off_fresh, &d->batches, &d->batches_sent, &d->publish_retries, &d->publish_multis, &d->members_all, &d->joins,
                             &d->consumes, &d->multis};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         list_init(lists[i]);

@@ -125,6 +125,7 @@ struct doors {
     /* The queue's doors (queue_door.h). */
     struct map topics, topics_by_id;
     struct list put_off;       /* calls that are run again at a time */
+    struct list put_off_fresh; /* calls that wait for a row of their own */
     struct hash_ring *rings;   /* keys to partitions, by number of partitions */
     uint32_t n_rings;
     struct publish_batch **publishing; /* by group: what this turn publishes */

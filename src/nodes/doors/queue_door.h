@@ -35,12 +35,21 @@ bool arg_unknown(struct call *c, slice_t word);               /* refuses; false 
 bool arg_group(struct call *c, uint32_t at, slice_t *group);  /* GROUP name */
 
 /* queue_topics.c */
-enum topic_want { WANT_TOPIC, WANT_IF_THERE /* missing: c->missing is set, no error */, WANT_OR_CREATE, WANT_OR_CREATE_STREAM };
+enum topic_want {
+    WANT_TOPIC,
+    WANT_FRESH,            /* as group 0 has it now, not as this node last saw it: where the options themselves are read or changed */
+    WANT_IF_THERE,         /* missing: c->missing is set, no error */
+    WANT_OR_CREATE,
+    WANT_OR_CREATE_STREAM
+};
 /* The row of a topic. NULL: the call was put off until it is known (c->later), or answered with an error. */
 struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want);
 struct topic_ref *topic_by_id(struct node *n, uint64_t id);
 void topic_learn(struct node *n, struct topic_ref *t, const struct topic_row *row);
 void topic_refresh(struct node *n, struct topic_ref *t);     /* a group did not know it: asks for its row beside what goes on */
+/* Takes group 0's answer about its row. False: there is no such topic. */
+bool topic_take_row(struct node *n, struct topic_ref *t, slice_t reply);
+struct request *topic_row_request(struct node *n, struct topic_ref *t, request_done_fn done); /* asks for it; the caller submits */
 struct topic_config topic_defaults(const struct node *n, bool stream);
 uint32_t topic_partition_of(struct node *n, struct topic_ref *t, const slice_t *key, slice_t dedup);
 /* Runs a call again later, with its arguments: when the topic is known, or (topic NULL) at a time. */
@@ -132,6 +141,8 @@ struct multi {
     bool of_group_0;             /* its answers begin with a topic_code */
     bool missing_ok;             /* a group that does not know the topic (yet) counts as one that has nothing */
     uint32_t missing;
+    bool verified;               /* then: group 0 was asked whether the topic is still there */
+    bool keep_errors;            /* an error counts in `stale` and ends nothing */
     struct buf error;            /* the first error */
     multi_part_fn part;
     multi_end_fn end;

@@ -193,6 +193,13 @@ static void join_done(struct node *n, struct request *r, slice_t reply)
     free(j);
 }
 
+/* When the first of them must be heard of again. */
+static void note_due(struct doors *d, const struct member *m)
+{
+    uint64_t due = m->heard_ms + m->ttl_ms / 3;
+    d->members_ms = due < d->members_ms ? due : d->members_ms;
+}
+
 static void join_send(struct node *n, struct join *j)
 {
     struct request *r = topics_request(n, TOPIC_OP_JOIN, join_done);
@@ -203,6 +210,7 @@ static void join_send(struct node *n, struct join *j)
         struct member *m = j->members[i];
         m->joining = true;
         m->heard_ms = n->now_ms;
+        note_due(n->doors, m);
         topic_put_join_item(&r->payload, &(struct topic_join){.topic = m->topic_id, .group = member_group(m), .consumer = member_consumer(m),
                                                               .ttl_ms = m->ttl_ms, .node = n->opt.self});
     }

@@ -45,12 +45,42 @@ static void multi_finish(struct multi *m)
     multi_free(m);
 }
 
+static void row_done(struct node *n, struct request *r, slice_t reply);
+
+/* Groups that have nothing of a topic: it is new, or was deleted behind this node's back. */
+static bool verify(struct multi *m)
+{
+    if (m->missing == 0 || m->verified || m->error.len > 0 || conn_find(m->n, m->conn) == NULL) {
+        return false;
+    }
+    m->verified = true;
+    struct request *r = topic_row_request(m->n, m->topic, row_done);
+    r->arg = (uintptr_t)m;
+    m->left++;
+    request_submit(m->n, r);
+    return true;
+}
+
 static void multi_took(struct multi *m)
 {
     syn_assert(m->left > 0);
-    if (--m->left == 0) {
+    if (--m->left == 0 && !verify(m)) {
         multi_finish(m);
     }
+}
+
+static void row_done(struct node *n, struct request *r, slice_t reply)
+{
+    struct multi *m = (struct multi *)(uintptr_t)r->arg;
+    if (reply.len == 0 || reply.ptr[0] == '-') {
+        multi_fail(m, reply);
+    } else if (!topic_take_row(n, m->topic, reply)) {
+        struct buf b = {0};
+        topic_code_error(&b, TOPIC_UNKNOWN, topic_name(m->topic));
+        multi_fail(m, buf_slice(&b));
+        buf_fini(&b);
+    }
+    multi_took(m);
 }
 
 void multi_fail(struct multi *m, slice_t error)
@@ -63,16 +93,18 @@ void multi_fail(struct multi *m, slice_t error)
 static void part_done(struct node *n, struct request *r, slice_t reply)
 {
     struct multi *m = (struct multi *)(uintptr_t)r->arg;
-    if (reply.len == 0 || reply.ptr[0] == '-') {
+    if (m->keep_errors && (reply.len == 0 || reply.ptr[0] == '-')) {
+        m->stale++;
+    } else if (reply.len == 0 || reply.ptr[0] == '-') {
         multi_fail(m, reply);
     } else if (m->topic != NULL && !m->of_group_0 && reply.ptr[0] == QUEUE_NO_TOPIC) {
         struct buf b = {0};
-        topic_refresh(n, m->topic);
         if (m->missing_ok) {
             static const uint8_t empty[9] = {QUEUE_DONE}; /* no rows, none of them */
             m->missing++;
             m->part(m, (uint32_t)r->arg2, slice_of(empty, sizeof empty));
         } else {
+            topic_refresh(n, m->topic);
             topic_code_error(&b, TOPIC_UNKNOWN, topic_name(m->topic));
             multi_fail(m, buf_slice(&b));
         }

@@ -207,15 +207,12 @@ static void put_refusal(struct buf *b, enum publish_status st, const struct publ
 /* Its group does not have the topic yet, or any more: the row is asked for anew, and the message sent again. */
 static bool try_again(struct node *n, const struct publish_target *t, struct reader *items)
 {
-    if (n->now_ms - t->began_ms >= n->opt.request_timeout_ms) {
+    const uint8_t *from = items->p;
+    struct publish_item it;
+    if (!queue_get_item(items, &it) || n->now_ms - t->began_ms >= n->opt.request_timeout_ms) {
         return false;
     }
     topic_refresh(n, t->topic);
-    const uint8_t *from = items->p;
-    struct publish_item it;
-    if (!queue_get_item(items, &it)) {
-        return false;
-    }
     struct publish_retry *r = calloc(1, sizeof *r);
     syn_assert(r != NULL);
     r->at_ms = n->now_ms + RETRY_TOPIC_MS;
@@ -292,9 +289,13 @@ static void batch_done(struct node *n, struct request *r, slice_t reply)
     n->doors->free_batches = b;
 }
 
-static void retry(struct node *n, struct publish_retry *r)
+/* False: its topic's row is on its way, it comes again. */
+static bool retry(struct node *n, struct publish_retry *r)
 {
     struct topic_ref *t = r->target.topic;
+    if (t->state == TOPIC_ASKED) {
+        return false;
+    }
     struct reader rd = reader_of(buf_slice(&r->item));
     struct publish_item it;
     bool ok = queue_get_item(&rd, &it);
@@ -313,6 +314,7 @@ static void retry(struct node *n, struct publish_retry *r)
         target_reply(n, &r->target, buf_slice(&b));
         buf_fini(&b);
     }
+    return true;
 }
 
 void publish_timers(struct node *n)
@@ -332,7 +334,12 @@ void publish_timers(struct node *n)
     while (!list_empty(&due)) {
         struct publish_retry *r = CONTAINER_OF(due.next, struct publish_retry, link);
         list_remove(due.next);
-        retry(n, r);
+        if (!retry(n, r)) {
+            r->at_ms = n->now_ms + RETRY_TOPIC_MS;
+            list_push_back(&d->publish_retries, &r->link);
+            doors_wake(n, r->at_ms);
+            continue;
+        }
         buf_fini(&r->item);
         free(r);
     }

@@ -64,9 +64,8 @@ static void put_off_free(struct put_off *p)
     free(p);
 }
 
-void call_put_off(struct call *c, struct topic_ref *t)
+static struct put_off *put_off_new(struct call *c)
 {
-    struct doors *d = c->n->doors;
     struct put_off *p = calloc(1, sizeof *p);
     syn_assert(p != NULL);
     *p = (struct put_off){.conn = c->conn->id, .slot = c->slot, .cmd = c->cmd, .argc = c->argc, .asked_create = c->asked_create};
@@ -82,11 +81,17 @@ void call_put_off(struct call *c, struct topic_ref *t)
         at += c->argv[i].len;
     }
     p->at_ms = c->n->now_ms + RETRY_TOPIC_MS;
-    list_push_back(t != NULL ? &t->put_off : &d->put_off, &p->link);
+    c->later = true;
+    return p;
+}
+
+void call_put_off(struct call *c, struct topic_ref *t)
+{
+    struct put_off *p = put_off_new(c);
+    list_push_back(t != NULL ? &t->put_off : &c->n->doors->put_off, &p->link);
     if (t == NULL) {
         doors_wake(c->n, p->at_ms);
     }
-    c->later = true;
 }
 
 static void run_again(struct node *n, struct put_off *p)
@@ -205,21 +210,54 @@ static void done_row(struct node *n, struct request *r, slice_t reply)
     run_all(n, &t->put_off);
 }
 
-static void done_refresh(struct node *n, struct request *r, slice_t reply)
+bool topic_take_row(struct node *n, struct topic_ref *t, slice_t reply)
 {
-    struct topic_ref *t = (struct topic_ref *)(uintptr_t)r->arg;
     uint32_t *groups = malloc(LIMIT_PARTITIONS * sizeof *groups);
     syn_assert(groups != NULL);
     struct reader rd = reader_of(reply);
     uint8_t code = reader_u8(&rd);
     struct topic_row row;
-    t->refreshing = false;
     if (code == TOPIC_DONE && topic_get_row(&rd, &row, groups)) {
         topic_learn(n, t, &row);
     } else if (code == TOPIC_UNKNOWN && t->state == TOPIC_KNOWN) {
         t->state = TOPIC_NOT_ASKED;
     }
     free(groups);
+    return code != TOPIC_UNKNOWN;
+}
+
+static void done_refresh(struct node *n, struct request *r, slice_t reply)
+{
+    struct topic_ref *t = (struct topic_ref *)(uintptr_t)r->arg;
+    t->refreshing = false;
+    topic_take_row(n, t, reply);
+}
+
+/* One call's own look at the row. */
+static void done_fresh(struct node *n, struct request *r, slice_t reply)
+{
+    struct put_off *p = (struct put_off *)(uintptr_t)r->arg2;
+    struct conn *conn = conn_find(n, p->conn);
+    if (reply.len > 0 && reply.ptr[0] == '-') {
+        if (conn != NULL) {
+            metrics_request(&n->metrics, METRIC_REQUEST_LOCAL, reply, n->now_ms - p->began_ms);
+            conn_reply(n, conn, p->slot, reply);
+        }
+        put_off_free(p);
+        return;
+    }
+    topic_take_row(n, (struct topic_ref *)(uintptr_t)r->arg, reply);
+    run_again(n, p);
+}
+
+struct request *topic_row_request(struct node *n, struct topic_ref *t, request_done_fn done)
+{
+    struct request *r = request_new(n, 0, REQUEST_READ, false, done);
+    r->arg = (uintptr_t)t;
+    struct queue_query q = {.kind = QQ_TOPIC, .name = topic_name(t)};
+    buf_put_u8(&r->payload, SERVICE_QUEUE);
+    queue_query_encode(&r->payload, &q);
+    return r;
 }
 
 void topic_refresh(struct node *n, struct topic_ref *t)
@@ -228,24 +266,14 @@ void topic_refresh(struct node *n, struct topic_ref *t)
         return;
     }
     t->refreshing = true;
-    struct request *r = request_new(n, 0, REQUEST_READ, false, done_refresh);
-    r->arg = (uintptr_t)t;
-    struct queue_query q = {.kind = QQ_TOPIC, .name = topic_name(t)};
-    buf_put_u8(&r->payload, SERVICE_QUEUE);
-    queue_query_encode(&r->payload, &q);
-    request_submit(n, r);
+    request_submit(n, topic_row_request(n, t, done_refresh));
 }
 
 static void ask(struct node *n, struct topic_ref *t, enum topic_want want)
 {
     t->state = TOPIC_ASKED;
-    if (want == WANT_TOPIC || want == WANT_IF_THERE) {
-        struct request *r = request_new(n, 0, REQUEST_READ, false, done_row);
-        r->arg = (uintptr_t)t;
-        struct queue_query q = {.kind = QQ_TOPIC, .name = topic_name(t)};
-        buf_put_u8(&r->payload, SERVICE_QUEUE);
-        queue_query_encode(&r->payload, &q);
-        request_submit(n, r);
+    if (want < WANT_OR_CREATE) {
+        request_submit(n, topic_row_request(n, t, done_row));
         return;
     }
     struct request *r = topics_request(n, TOPIC_OP_CREATE, done_row);
@@ -261,10 +289,18 @@ struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want)
         return NULL;
     }
     struct topic_ref *t = ref_get(c->n, name);
+    if (t->state == TOPIC_KNOWN && want == WANT_FRESH && !c->again_run) {
+        struct request *r = topic_row_request(c->n, t, done_fresh);
+        struct put_off *p = put_off_new(c);
+        list_push_back(&c->n->doors->put_off_fresh, &p->link);
+        r->arg2 = (uintptr_t)p;
+        request_submit(c->n, r);
+        return NULL;
+    }
     if (t->state == TOPIC_KNOWN) {
         return t;
     }
-    bool look = want == WANT_TOPIC || want == WANT_IF_THERE;
+    bool look = want < WANT_OR_CREATE;
     bool answered = t->state == TOPIC_MISSING && c->again_run && (look || c->asked_create);
     if (answered) {
         static const char none[] = "-NOTOPIC";
@@ -352,8 +388,11 @@ void queue_topics_fini(struct doors *d)
         buf_fini(&t->error);
         free(t);
     }
-    while (!list_empty(&d->put_off)) {
-        put_off_free(CONTAINER_OF(d->put_off.next, struct put_off, link));
+    struct list *const lists[] = {&d->put_off, &d->put_off_fresh};
+    for (int i = 0; i < 2; i++) {
+        while (!list_empty(lists[i])) {
+            put_off_free(CONTAINER_OF(lists[i]->next, struct put_off, link));
+        }
     }
     for (uint32_t i = 0; i < d->n_rings; i++) {
         ring_fini(&d->rings[i]);
