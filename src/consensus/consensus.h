@@ -194,6 +194,8 @@ bool consensus_take_read(struct consensus *c, uint64_t *ctx, uint64_t *index);
 /* Snapshots. The node makes them (it owns the state machine); the replica decides who needs one.
  * A snapshot of index is durable on this node, and so is its log (index <= consensus_durable): the log may forget entries up to
  * and including keep_from - 1. */
+/* The first index that is worth keeping behind a snapshot of index, for followers that are a little behind: at most so many entries and bytes. */
+uint64_t consensus_keep_from(const struct consensus *c, uint64_t index, uint64_t entries_max, uint64_t bytes_max);
 void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term, uint64_t keep_from);
 /* A follower needs a snapshot: the replica asks for bytes [offset, ...) of the newest one, for `to`. */
 bool consensus_wants_chunk(struct consensus *c, node_id_t *to, uint64_t *snapshot_index, uint64_t *offset);

@@ -246,6 +246,21 @@ void consensus_installed(struct consensus *c, uint64_t index, uint64_t term, con
     c->ack_due = true;
 }
 
+uint64_t consensus_keep_from(const struct consensus *c, uint64_t index, uint64_t entries_max, uint64_t bytes_max)
+{
+    uint64_t low = c->log.prev_index + 1, high = index + 1;
+    low = index > entries_max && index - entries_max > low ? index - entries_max : low;
+    while (low < high) { /* the first from which on the bytes fit */
+        uint64_t mid = low + (high - low) / 2;
+        if (raft_log_bytes(&c->log, mid - 1, index) <= bytes_max) {
+            high = mid;
+        } else {
+            low = mid + 1;
+        }
+    }
+    return low;
+}
+
 void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term, uint64_t keep_from)
 {
     syn_assert(index <= c->applied && index <= c->durable && keep_from <= index + 1);

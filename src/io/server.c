@@ -104,7 +104,9 @@ static void node_options_of(const struct config *c, struct node_options *o)
     o->ack_timeout_ms = config_number(c, SETTING_ACK_TIMEOUT);
     o->resp_port = (uint16_t)config_number(c, SETTING_RESP_PORT);
     o->http_port = (uint16_t)config_number(c, SETTING_NODE_PORT);
-    o->snapshot_log_bytes = 64 * 1024 * 1024;
+    o->snapshot_log_bytes = 4 * 1024 * 1024;
+    o->queue_young_bytes = 4 * 1024 * 1024;
+    o->queue_cache_bytes = 2 * 1024 * 1024;
     o->cluster_key = cluster_key(c);
     snprintf(o->client_host, sizeof o->client_host, "%s", self->host);
     snprintf(o->requirepass, sizeof o->requirepass, "%s", config_text(c, SETTING_REQUIREPASS));

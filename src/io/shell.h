@@ -63,6 +63,7 @@ struct shell {
     struct effects spare[2];
     uint32_t depth;
     bool turn_open;            /* something happened since the last EV_TURN_END */
+    uint64_t trimmed_ms;      /* when memory was last given back to the system */
     bool stopping;
     int exit_code;
     struct map clients, links;

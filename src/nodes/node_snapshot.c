@@ -18,6 +18,7 @@ enum {
     TABLE_BYTES_MAX = 256 * 1024 * 1024,
     PIECE_BYTES_MAX = 80 * 1024 * 1024,
     KEEP_ENTRIES = 20000,
+    KEEP_BYTES = 4 * 1024 * 1024,
 };
 
 /* What a snapshot is restored into: the group's own empty machines at start-up, new ones while the old still serve. */
@@ -52,9 +53,15 @@ static bool head_decode(slice_t bytes, struct group_install *in, slice_t *member
     return reader_done(&r) && version == SNAPSHOT_VERSION && consensus_config_decode(config, &in->config);
 }
 
+static uint64_t snapshot_threshold(const struct node *n, const struct node_group *g)
+{
+    uint64_t least = n->opt.snapshot_log_bytes, most = 8 * least, last = g->last_snapshot_bytes;
+    return last < least ? least : last < most ? last : most;
+}
+
 void snapshot_maybe_begin(struct node *n, struct node_group *g)
 {
-    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < n->opt.snapshot_log_bytes || g->applied == 0 || n->space_low) {
+    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < snapshot_threshold(n, g) || g->applied == 0 || n->space_low) {
         return;
     }
     g->bytes_since_snapshot = 0;
@@ -122,6 +129,7 @@ void snapshot_step(struct node *n, struct node_group *g)
     e->last = last;
     s->offset += data.len;
     s->all_written = last;
+    g->last_snapshot_bytes = last ? s->offset : g->last_snapshot_bytes;
     s->next_step_ms = n->now_ms + SLICE_EVERY_MS;
     buf_swap(&e->data, &data);
     buf_fini(&data);
@@ -165,7 +173,7 @@ void snapshot_finish(struct node *n, struct node_group *g)
     }
     s->making = false;
     g->snapshot_index = s->index;
-    uint64_t keep = s->index > KEEP_ENTRIES ? s->index - KEEP_ENTRIES : 1;
+    uint64_t keep = consensus_keep_from(g->consensus, s->index, KEEP_ENTRIES, KEEP_BYTES);
     consensus_snapshot_made(g->consensus, s->index, s->term, keep);
     snapshot_trim(n);
     queue_backlog_keep(n, g);
