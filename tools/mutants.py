@@ -62,6 +62,8 @@ WHAT = {
     'K9': 'a stale lock_id releases another holder',
     'K10': 'the answer of a repeated request is forgotten',
     'K11': 'a cancelled request may still be granted',
+    'S50b': 'the generation does not rise when a member dies',
+    'Q10': 'a new assignment moves everything',
     'N2': 'a copy of a forwarded request or answer is believed',
     'W5': 'what a failed sync left in the page cache is built upon',
     'W7': 'the log is cut before the snapshot that covers it is durable',

@@ -46,7 +46,7 @@ static struct topic *find_name(const struct topics *t, slice_t name)
     return m != NULL ? CONTAINER_OF(m, struct topic, by_name) : NULL;
 }
 
-static struct topic *find_id(const struct topics *t, uint64_t id)
+struct topic *topic_find_any(const struct topics *t, uint64_t id)
 {
     struct map_node *m = map_find((struct map *)&t->by_id, hash_u64(id), &id, id_eq);
     return m != NULL ? CONTAINER_OF(m, struct topic, by_id) : NULL;
@@ -54,7 +54,7 @@ static struct topic *find_id(const struct topics *t, uint64_t id)
 
 struct topic *topic_get(const struct topics *t, uint64_t id)
 {
-    struct topic *x = find_id(t, id);
+    struct topic *x = topic_find_any(t, id);
     return x != NULL && !x->deleted ? x : NULL;
 }
 
@@ -70,6 +70,7 @@ struct topics *topics_new(const struct topics_options *o)
     }
     list_init(&t->all);
     list_init(&t->deleted);
+    list_init(&t->changing);
     wheel_init(&t->wheel, 0);
     t->next_serial = 1;
     return t;
@@ -99,11 +100,13 @@ void topics_free(struct topics *t)
 static void set_unconfirmed(struct topics *t, struct topic *x)
 {
     memset(x->unconfirmed, 0, t->opt.groups);
+    t->n_unconfirmed -= x->n_unconfirmed;
     x->n_unconfirmed = 0;
     for (uint32_t p = 0; p < x->config.partitions; p++) {
         x->n_unconfirmed += !x->unconfirmed[x->groups[p]];
         x->unconfirmed[x->groups[p]] = 1;
     }
+    t->n_unconfirmed += x->n_unconfirmed;
 }
 
 struct topic *topics_new_row(struct topics *t, uint64_t id, slice_t name, const struct topic_config *config)
@@ -145,6 +148,7 @@ void topic_drop(struct topics *t, struct topic *x)
     syn_assert(x->deleted);
     map_remove(&t->by_id, &x->by_id);
     list_remove(&x->all);
+    t->n_unconfirmed -= x->n_unconfirmed;
     free(x->groups);
     free(x->unconfirmed);
     free(x);
@@ -205,9 +209,10 @@ static void op_create(struct topics *t, struct reader *r, struct buf *reply, siz
 static void op_alter(struct topics *t, struct reader *r, struct buf *reply, size_t at)
 {
     struct topic_create o;
-    struct topic *x = get_create(r, &o) ? find_name(t, o.name) : NULL;
+    bool sane = get_create(r, &o);
+    struct topic *x = sane ? find_name(t, o.name) : NULL;
     if (x == NULL) {
-        refuse(reply, at, TOPIC_UNKNOWN);
+        refuse(reply, at, sane ? TOPIC_UNKNOWN : TOPIC_LIMIT);
     } else if (o.config.partitions != x->config.partitions || o.config.ordered != x->config.ordered || o.config.stream != x->config.stream) {
         refuse(reply, at, TOPIC_BAD_CHANGE);
     } else if (same_config(&o.config, &x->config)) {
@@ -237,12 +242,13 @@ static void op_confirm(struct topics *t, struct reader *r)
 {
     uint64_t id = reader_u64(r), version = reader_u64(r);
     uint32_t group = reader_u32(r);
-    struct topic *x = reader_done(r) ? find_id(t, id) : NULL;
+    struct topic *x = reader_done(r) ? topic_find_any(t, id) : NULL;
     if (x == NULL || x->version != version || group >= t->opt.groups || !x->unconfirmed[group]) {
         return;
     }
     x->unconfirmed[group] = 0;
     x->n_unconfirmed--;
+    t->n_unconfirmed--;
     if (x->deleted && x->n_unconfirmed == 0) {
         topic_drop(t, x);
     }
@@ -263,6 +269,7 @@ static void execute(struct topics *t, enum topic_op_kind kind, struct reader *r,
     case TOPIC_OP_TICK: break;
     case TOPIC_OP_MAX: SYN_UNREACHABLE();
     }
+    t->stats.refused_malformed += !reader_done(r);
 }
 
 static struct topics_result *add_result(struct topics_out *o, struct request_id req)
@@ -289,6 +296,7 @@ void topics_apply(struct topics *t, uint64_t index, uint64_t term, uint64_t time
     t->digest = hash_u64(t->digest ^ hash_bytes(index, op));
     members_expire(t);
     if (!topic_get_head(&r, &h)) {
+        t->stats.refused_malformed++;
         t->out = NULL;
         return;
     }
@@ -353,16 +361,14 @@ void topics_list(const struct topics *t, uint64_t after, bool (*fn)(void *arg, c
 void topics_unconfirmed(const struct topics *t, uint32_t max, void (*fn)(void *arg, const struct topic_row *row, uint32_t group, bool open), void *arg)
 {
     const struct list *lists[] = {&t->deleted, &t->all};
-    uint32_t n = 0;
+    uint64_t left = t->n_unconfirmed < max ? t->n_unconfirmed : max; /* mostly none, however many topics there are */
     for (int i = 0; i < 2; i++) {
-        list_each(it, (struct list *)lists[i]) {
+        for (const struct list *it = lists[i]->next; left > 0 && it != lists[i]; it = it->next) {
             const struct topic *x = CONTAINER_OF(it, struct topic, all);
             struct topic_row row = topic_row_of(x);
-            for (uint32_t g = 0; g < t->opt.groups && x->n_unconfirmed > 0; g++) {
+            for (uint32_t g = 0; g < t->opt.groups && x->n_unconfirmed > 0 && left > 0; g++) {
                 if (x->unconfirmed[g]) {
-                    if (n++ == max) {
-                        return;
-                    }
+                    left--;
                     fn(arg, &row, g, !x->deleted);
                 }
             }

@@ -15,7 +15,7 @@ enum topic_op_kind {
     TOPIC_OP_CONFIRM,     /* topic id, version, group: that group has it (or has dropped it) */
     TOPIC_OP_JOIN,        /* n members: each joins, or is heard of again; replies what each is assigned */
     TOPIC_OP_LEAVE,       /* one member leaves cleanly */
-    TOPIC_OP_FORGET,      /* a consumer group without members is forgotten */
+    TOPIC_OP_FORGET,      /* a consumer group without members is forgotten; one of its name goes on above its generations */
     TOPIC_OP_TICK,        /* nothing but its log time */
     TOPIC_OP_MAX
 };
@@ -40,7 +40,8 @@ void topic_put_member(struct buf *out, const struct topic_member *m);  /* LEAVE,
 /* Replies, binary: u8 topic_code, then
  *   CREATE, ALTER      a topic row as topic_put_row writes it, u8 1 when it was made or changed by this operation
  *   DELETE, CONFIRM    nothing
- *   JOIN               u32 n, then per member: u8 topic_code; when OK: u64 generation, u32 n partitions, u32 partition and u64 since each
+ *   JOIN               u32 n, then per member: u8 topic_code; when OK: u64 generation, u32 n partitions, u32 partition and u64 since each.
+ *                      One generation for all that joined; malformed: LIMIT alone, and nobody has joined
  *   LEAVE              as one member of JOIN: what it had
  *   FORGET             nothing */
 enum topic_code { TOPIC_DONE = 0, TOPIC_UNKNOWN, TOPIC_EXISTS /* with another config */, TOPIC_BAD_CHANGE /* of what may not change */,
@@ -99,12 +100,12 @@ void topics_members(const struct topics *t, uint64_t topic, slice_t group, void 
 /* What other groups must still hear, oldest first, up to max calls: open says OPEN or DROP. The row of a DROP has id and version only. */
 void topics_unconfirmed(const struct topics *t, uint32_t max, void (*fn)(void *arg, const struct topic_row *row, uint32_t group, bool open), void *arg);
 
-struct topics_stats { uint64_t topics, groups, members, rebalances, expired_members; };
+struct topics_stats { uint64_t topics, groups, members, rebalances, expired_members, refused_malformed; };
 void topics_stats(const struct topics *t, struct topics_stats *out);
 
 /* Snapshots: small, written whole. */
 void topics_save(const struct topics *t, struct buf *out);
-bool topics_restore(struct topics *t, slice_t saved);
+bool topics_restore(struct topics *t, slice_t saved); /* into a new one; false: malformed, or not what topics_check asserts. Free it then */
 uint64_t topics_digest(const struct topics *t);
 uint64_t topics_state_hash(const struct topics *t);
 void topics_check(const struct topics *t);

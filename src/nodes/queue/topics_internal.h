@@ -21,6 +21,7 @@ struct topic {
     uint32_t n_unconfirmed;
     struct list consumer_groups; /* in the order of creation */
     uint32_t n_consumer_groups;
+    uint64_t floor;           /* the largest generation of those forgotten; others begin above it */
     uint32_t name_len;
     uint8_t name[];
 };
@@ -31,7 +32,7 @@ struct consumer_group {
     struct topic *topic;
     uint64_t generation;
     uint64_t rebalances;
-    bool changing;            /* has lost members in this operation */
+    struct list changing;     /* in topics.changing: has lost or got members in this operation */
     struct list members;      /* in the order of joining */
     uint32_t n_members;
     uint64_t *since;          /* owned; by partition: generation in which its member got it */
@@ -57,7 +58,9 @@ struct topics {
     struct dedup dedup;
     struct map by_name, by_id, groups_by_name, members_by_name;
     struct list all, deleted;
+    struct list changing;     /* in the order in which they changed; empty between operations */
     uint32_t n_topics;
+    uint64_t n_unconfirmed;   /* over all topics */
     struct timer_wheel wheel;
     uint64_t index, term, time_ms, digest, next_serial;
     struct topics_out *out;   /* during an apply */
@@ -70,6 +73,7 @@ static inline slice_t member_name(const struct member_row *m) { return slice_of(
 
 /* topics.c */
 struct topic *topic_get(const struct topics *t, uint64_t id); /* NULL: unknown, or deleted */
+struct topic *topic_find_any(const struct topics *t, uint64_t id); /* deleted or not */
 struct topic *topics_new_row(struct topics *t, uint64_t id, slice_t name, const struct topic_config *config);
 struct topic_row topic_row_of(const struct topic *x);
 void topic_delete(struct topics *t, struct topic *x);
@@ -81,9 +85,9 @@ void consumer_group_free(struct topics *t, struct consumer_group *g);
 struct member_row *member_row_find(const struct topics *t, const struct consumer_group *g, slice_t name);
 struct member_row *member_row_new(struct topics *t, struct consumer_group *g, slice_t name);
 void members_expire(struct topics *t);
+void members_number(const struct consumer_group *g);          /* place: 0, 1, ... in the order of joining */
 void topic_op_join(struct topics *t, struct reader *r, struct buf *reply);
 void topic_op_leave(struct topics *t, struct reader *r, struct buf *reply);
 void topic_op_forget(struct topics *t, struct reader *r, struct buf *reply);
-void consumer_group_changed(struct topics *t, struct consumer_group *g); /* a new assignment, a new generation */
 
 #endif

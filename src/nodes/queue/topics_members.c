@@ -52,6 +52,8 @@ struct consumer_group *consumer_group_new(struct topics *t, struct topic *x, sli
     g->owner = calloc(x->config.partitions, sizeof(void *));
     syn_assert(g->since != NULL && g->owner != NULL);
     list_init(&g->members);
+    list_init(&g->changing);
+    g->generation = x->floor;
     list_push_back(&x->consumer_groups, &g->of_topic);
     x->n_consumer_groups++;
     t->stats.groups++;
@@ -104,6 +106,7 @@ void consumer_group_free(struct topics *t, struct consumer_group *g)
     }
     map_remove(&t->groups_by_name, &g->by_name);
     list_remove(&g->of_topic);
+    list_remove(&g->changing);
     g->topic->n_consumer_groups--;
     t->stats.groups--;
     free(g->since);
@@ -127,24 +130,32 @@ static void tell_changed(struct topics *t, struct consumer_group *g)
     buf_append_slice(&out->names, consumer_group_name(g));
 }
 
-void consumer_group_changed(struct topics *t, struct consumer_group *g)
+void members_number(const struct consumer_group *g)
 {
-    uint32_t partitions = g->topic->config.partitions, place = 0;
+    uint32_t place = 0;
+    list_each(it, (struct list *)&g->members) {
+        CONTAINER_OF(it, struct member_row, of_group)->place = place++;
+    }
+    syn_assert(place == g->n_members);
+}
+
+/* A new assignment, a new generation. */
+static void reassign(struct topics *t, struct consumer_group *g)
+{
+    uint32_t partitions = g->topic->config.partitions;
     uint32_t *owner = malloc(partitions * sizeof *owner);
     struct member_row **members = malloc((g->n_members + 1) * sizeof *members);
     syn_assert(owner != NULL && members != NULL);
+    members_number(g);
     list_each(it, &g->members) {
         struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
-        m->place = place;
-        members[place++] = m;
+        members[m->place] = m;
     }
     for (uint32_t p = 0; p < partitions; p++) {
         owner[p] = g->owner[p] != NULL ? g->owner[p]->place : UINT32_MAX;
     }
     topic_assign(owner, partitions, g->n_members);
-    if (!MUTANT("S50b")) {
-        g->generation++;
-    }
+    g->generation++;
     g->rebalances++;
     t->stats.rebalances++;
     for (uint32_t p = 0; p < partitions; p++) {
@@ -157,6 +168,23 @@ void consumer_group_changed(struct topics *t, struct consumer_group *g)
     free(members);
     free(owner);
     tell_changed(t, g);
+}
+
+/* An entry that changes the members of a consumer group, few or many, changes its assignment once. */
+static void mark_changed(struct topics *t, struct consumer_group *g)
+{
+    if (list_empty(&g->changing)) {
+        list_push_back(&t->changing, &g->changing);
+    }
+}
+
+static void reassign_changed(struct topics *t)
+{
+    while (!list_empty(&t->changing)) {
+        struct consumer_group *g = CONTAINER_OF(t->changing.next, struct consumer_group, changing);
+        list_remove(&g->changing);
+        reassign(t, g);
+    }
 }
 
 static int by_serial(const void *a, const void *b)
@@ -176,29 +204,21 @@ void members_expire(struct topics *t)
         return;
     }
     struct member_row **gone = malloc(t->stats.members * sizeof *gone);
-    struct consumer_group **groups = malloc(t->stats.members * sizeof *groups);
-    size_t n = 0, changed = 0;
-    syn_assert(gone != NULL && groups != NULL);
+    size_t n = 0;
+    syn_assert(gone != NULL);
     while (!list_empty(&due)) {
         gone[n++] = CONTAINER_OF(due.next, struct member_row, timer.link);
         list_remove(due.next);
     }
     qsort(gone, n, sizeof(void *), by_serial);
     for (size_t i = 0; i < n; i++) {
-        struct consumer_group *g = gone[i]->group;
-        if (!g->changing) {
-            g->changing = true;
-            groups[changed++] = g;
-        }
+        gone[i]->group->generation -= list_empty(&gone[i]->group->changing) && MUTANT("S50b");
+        mark_changed(t, gone[i]->group);
         member_row_free(t, gone[i]);
         t->stats.expired_members++;
     }
-    for (size_t i = 0; i < changed; i++) {
-        groups[i]->changing = false;
-        consumer_group_changed(t, groups[i]);
-    }
-    free(groups);
     free(gone);
+    reassign_changed(t);
 }
 
 static void put_assignment(struct buf *reply, const struct consumer_group *g, const struct member_row *m)
@@ -237,7 +257,7 @@ static enum topic_code join_one(struct topics *t, const struct topic_join *j, st
         }
         m = member_row_new(t, g, j->consumer);
         m->serial = t->next_serial++;
-        consumer_group_changed(t, g);
+        mark_changed(t, g);
     }
     m->node = j->node;
     m->ttl_ms = j->ttl_ms;
@@ -248,36 +268,58 @@ static enum topic_code join_one(struct topics *t, const struct topic_join *j, st
     return TOPIC_DONE;
 }
 
-/* All join first: each then hears of the assignment with all of them. */
-void topic_op_join(struct topics *t, struct reader *r, struct buf *reply)
+static bool get_join(struct reader *r, struct topic_join *j)
 {
-    struct reader again = *r;
-    uint32_t n = reader_u32(r);
-    for (int pass = 0; pass < 2; pass++) {
-        struct reader rd = pass == 0 ? *r : again;
-        if (pass == 1) {
-            reader_u32(&rd);
-            buf_put_u32(reply, n);
+    *j = (struct topic_join){.topic = reader_u64(r)};
+    j->group = reader_bytes(r);
+    j->consumer = reader_bytes(r);
+    j->ttl_ms = reader_u64(r);
+    j->node = reader_u64(r);
+    return r->ok;
+}
+
+static bool join_sane(const struct topic_join *j)
+{
+    return j->group.len > 0 && j->group.len <= LIMIT_CONSUMER_BYTES && j->consumer.len > 0 && j->consumer.len <= LIMIT_CONSUMER_BYTES &&
+           j->ttl_ms > 0 && j->ttl_ms <= LIMIT_TTL_MS;
+}
+
+/* Once more for those that have joined is only to be heard of again: the second time writes what each has. */
+static void join_all(struct topics *t, struct reader r, struct buf *reply)
+{
+    struct topic_join j;
+    uint32_t n = reader_u32(&r);
+    for (uint32_t i = 0; i < n && get_join(&r, &j); i++) {
+        struct consumer_group *g = NULL;
+        struct member_row *m = NULL;
+        enum topic_code code = join_sane(&j) ? join_one(t, &j, &g, &m) : TOPIC_LIMIT;
+        if (reply != NULL) {
+            buf_put_u8(reply, (uint8_t)code);
         }
-        for (uint32_t i = 0; i < n && rd.ok; i++) {
-            struct topic_join j = {.topic = reader_u64(&rd)};
-            j.group = reader_bytes(&rd);
-            j.consumer = reader_bytes(&rd);
-            j.ttl_ms = reader_u64(&rd);
-            j.node = reader_u64(&rd);
-            struct consumer_group *g = NULL;
-            struct member_row *m = NULL;
-            bool sane = rd.ok && j.group.len > 0 && j.group.len <= LIMIT_CONSUMER_BYTES && j.consumer.len > 0 &&
-                        j.consumer.len <= LIMIT_CONSUMER_BYTES && j.ttl_ms > 0 && j.ttl_ms <= LIMIT_TTL_MS;
-            enum topic_code code = sane ? join_one(t, &j, &g, &m) : TOPIC_LIMIT;
-            if (pass == 1) {
-                buf_put_u8(reply, (uint8_t)code);
-                if (code == TOPIC_DONE) {
-                    put_assignment(reply, g, m);
-                }
-            }
+        if (reply != NULL && code == TOPIC_DONE) {
+            put_assignment(reply, g, m);
         }
     }
+    syn_assert(reader_done(&r));
+}
+
+/* All join first: each then hears of the one assignment with all of them. */
+void topic_op_join(struct topics *t, struct reader *r, struct buf *reply)
+{
+    struct reader all = *r;
+    struct topic_join j;
+    uint32_t n = reader_u32(r);
+    for (uint32_t i = 0; i < n && get_join(r, &j); i++) {
+    }
+    if (!reader_done(r)) {
+        reply->ptr[reply->len - 1] = TOPIC_LIMIT;
+        return;
+    }
+    join_all(t, all, NULL);
+    reassign_changed(t);
+    buf_put_u32(reply, n);
+    join_all(t, all, reply);
+    syn_assert(list_empty(&t->changing));
 }
 
 static bool get_member(struct topics *t, struct reader *r, struct topic **x, struct consumer_group **g, slice_t *consumer, struct buf *reply)
@@ -285,7 +327,7 @@ static bool get_member(struct topics *t, struct reader *r, struct topic **x, str
     uint64_t id = reader_u64(r);
     slice_t name = reader_bytes(r);
     *consumer = reader_bytes(r);
-    *x = r->ok ? topic_get(t, id) : NULL;
+    *x = reader_done(r) ? topic_get(t, id) : NULL;
     *g = *x != NULL ? consumer_group_find(t, *x, name) : NULL;
     if (*g == NULL) {
         reply->ptr[reply->len - 1] = *x == NULL ? TOPIC_UNKNOWN : TOPIC_NO_GROUP;
@@ -308,7 +350,8 @@ void topic_op_leave(struct topics *t, struct reader *r, struct buf *reply)
     }
     put_assignment(reply, g, m);
     member_row_free(t, m);
-    consumer_group_changed(t, g);
+    mark_changed(t, g);
+    reassign_changed(t);
 }
 
 void topic_op_forget(struct topics *t, struct reader *r, struct buf *reply)
@@ -323,6 +366,7 @@ void topic_op_forget(struct topics *t, struct reader *r, struct buf *reply)
         reply->ptr[reply->len - 1] = TOPIC_HAS_MEMBERS;
         return;
     }
+    x->floor = g->generation > x->floor ? g->generation : x->floor;
     consumer_group_free(t, g);
 }
 
@@ -340,6 +384,26 @@ void topics_groups(const struct topics *t, uint64_t topic, void (*fn)(void *arg,
     }
 }
 
+/* The partitions of each member side by side: of the one at place i from begin[i] up to begin[i + 1]. */
+static void sort_parts(const struct consumer_group *g, uint32_t *parts, uint32_t *begin)
+{
+    members_number(g);
+    memset(begin, 0, (g->n_members + 2) * sizeof *begin);
+    for (uint32_t p = 0; p < g->topic->config.partitions; p++) {
+        if (g->owner[p] != NULL) {
+            begin[g->owner[p]->place + 2]++;
+        }
+    }
+    for (uint32_t i = 0; i < g->n_members; i++) {
+        begin[i + 2] += begin[i + 1];
+    }
+    for (uint32_t p = 0; p < g->topic->config.partitions; p++) {
+        if (g->owner[p] != NULL) {
+            parts[begin[g->owner[p]->place + 1]++] = p;
+        }
+    }
+}
+
 void topics_members(const struct topics *t, uint64_t topic, slice_t group, void (*fn)(void *arg, const struct topic_member_info *m), void *arg)
 {
     const struct topic *x = topic_get(t, topic);
@@ -347,17 +411,15 @@ void topics_members(const struct topics *t, uint64_t topic, slice_t group, void 
     if (g == NULL) {
         return;
     }
-    uint32_t *parts = malloc(x->config.partitions * sizeof *parts);
-    syn_assert(parts != NULL);
+    uint32_t *parts = malloc(x->config.partitions * sizeof *parts), *begin = malloc((g->n_members + 2) * sizeof *begin);
+    syn_assert(parts != NULL && begin != NULL);
+    sort_parts(g, parts, begin);
     list_each(it, (struct list *)&g->members) {
         const struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
-        struct topic_member_info info = {.consumer = member_name(m), .node = m->node, .ttl_ms = m->ttl_ms, .heard_ms = m->heard_ms, .parts = parts};
-        for (uint32_t p = 0; p < x->config.partitions; p++) {
-            if (g->owner[p] == m) {
-                parts[info.n_parts++] = p;
-            }
-        }
+        struct topic_member_info info = {.consumer = member_name(m), .node = m->node, .ttl_ms = m->ttl_ms, .heard_ms = m->heard_ms,
+                                         .parts = parts + begin[m->place], .n_parts = begin[m->place + 1] - begin[m->place]};
         fn(arg, &info);
     }
+    free(begin);
     free(parts);
 }

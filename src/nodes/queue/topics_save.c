@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { SAVE_VERSION = 1, KIND_ORIGIN = 1, KIND_TOPIC = 4, KIND_GROUP = 5, KIND_END = 6 };
+enum { SAVE_VERSION = 2, KIND_ORIGIN = 1, KIND_TOPIC = 4, KIND_GROUP = 5, KIND_END = 6 };
 
 static size_t rec_begin(struct buf *out, uint8_t kind)
 {
@@ -26,6 +26,7 @@ static void save_topic(const struct topics *t, const struct topic *x, struct buf
     topic_put_row(out, &row);
     buf_put_u8(out, x->deleted);
     buf_append(out, x->unconfirmed, t->opt.groups);
+    buf_put_u64(out, x->floor);
     rec_end(out, at);
 }
 
@@ -37,10 +38,9 @@ static void save_group(const struct consumer_group *g, struct buf *out)
     buf_put_u64(out, g->generation);
     buf_put_u64(out, g->rebalances);
     buf_put_u32(out, g->n_members);
-    uint32_t place = 0;
+    members_number(g);
     list_each(it, (struct list *)&g->members) {
-        struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
-        m->place = place++;
+        const struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
         buf_put_bytes(out, member_name(m));
         buf_put_u64(out, m->node);
         buf_put_u64(out, m->ttl_ms);
@@ -75,6 +75,41 @@ void topics_save(const struct topics *t, struct buf *out)
     rec_end(out, rec_begin(out, KIND_END));
 }
 
+/* Live rows come first, by id; then what is being dropped, each once, as long as a group has not confirmed it. */
+static bool row_fits(const struct topics *t, const struct topic_row *row, bool deleted)
+{
+    struct topic_row other;
+    uint64_t last = list_empty(&t->all) ? 0 : CONTAINER_OF(t->all.prev, struct topic, all)->id;
+    if (row->id == 0 || row->version < row->id || row->version > t->index || topic_find_any(t, row->id) != NULL) {
+        return false;
+    }
+    for (uint32_t p = 0; p < row->config.partitions; p++) {
+        if (row->groups[p] >= t->opt.groups) {
+            return false;
+        }
+    }
+    return deleted || (row->id > last && list_empty(&t->deleted) && !topics_find(t, row->name, &other));
+}
+
+static bool add_row(struct topics *t, const struct topic_row *row, slice_t unconfirmed, uint64_t floor, bool deleted)
+{
+    struct topic *x = topics_new_row(t, row->id, row->name, &row->config);
+    x->version = row->version;
+    x->floor = floor;
+    memcpy(x->groups, row->groups, row->config.partitions * sizeof *x->groups);
+    t->n_unconfirmed -= x->n_unconfirmed;
+    x->n_unconfirmed = 0;
+    for (uint32_t g = 0; g < t->opt.groups; g++) {
+        x->unconfirmed[g] = unconfirmed.ptr[g] != 0;
+        x->n_unconfirmed += x->unconfirmed[g];
+    }
+    t->n_unconfirmed += x->n_unconfirmed;
+    if (deleted) {
+        topic_delete(t, x);
+    }
+    return !deleted || x->n_unconfirmed > 0;
+}
+
 static bool load_topic(struct topics *t, slice_t body)
 {
     struct reader r = reader_of(body);
@@ -84,24 +119,8 @@ static bool load_topic(struct topics *t, slice_t body)
     bool ok = topic_get_row(&r, &row, groups);
     bool deleted = reader_u8(&r) != 0;
     slice_t unconfirmed = reader_take(&r, t->opt.groups);
-    struct topic_row other;
-    ok = ok && reader_done(&r) && row.id > 0 && topic_get(t, row.id) == NULL && (deleted || !topics_find(t, row.name, &other));
-    for (uint32_t p = 0; ok && p < row.config.partitions; p++) {
-        ok = groups[p] < t->opt.groups;
-    }
-    if (ok) {
-        struct topic *x = topics_new_row(t, row.id, row.name, &row.config);
-        x->version = row.version;
-        memcpy(x->groups, groups, row.config.partitions * sizeof *groups);
-        x->n_unconfirmed = 0;
-        for (uint32_t g = 0; g < t->opt.groups; g++) {
-            x->unconfirmed[g] = unconfirmed.ptr[g] != 0;
-            x->n_unconfirmed += x->unconfirmed[g];
-        }
-        if (deleted) {
-            topic_delete(t, x);
-        }
-    }
+    uint64_t floor = reader_u64(&r);
+    ok = ok && reader_done(&r) && row_fits(t, &row, deleted) && add_row(t, &row, unconfirmed, floor, deleted);
     free(groups);
     return ok;
 }
@@ -118,7 +137,7 @@ static bool load_members(struct topics *t, struct consumer_group *g, struct read
         m->ttl_ms = reader_u64(r);
         m->heard_ms = reader_u64(r);
         m->serial = reader_u64(r);
-        if (m->ttl_ms == 0 || m->ttl_ms > LIMIT_TTL_MS || m->heard_ms > t->time_ms) {
+        if (m->ttl_ms == 0 || m->ttl_ms > LIMIT_TTL_MS || m->heard_ms > t->time_ms || m->serial >= t->next_serial) {
             return false;
         }
     }
@@ -131,6 +150,30 @@ static bool load_members(struct topics *t, struct consumer_group *g, struct read
         g->owner[p] = place != UINT32_MAX ? members[place] : NULL;
     }
     return reader_done(r);
+}
+
+/* What is wrong with an assignment, or NULL. One rule for what this node made (asserted) and for what came in a snapshot (refused). */
+static const char *group_wrong(const struct consumer_group *g)
+{
+    uint32_t *has = calloc(g->n_members + 1, sizeof *has), partitions = g->topic->config.partitions;
+    uint32_t least = g->n_members > 0 ? partitions / g->n_members : 0;
+    uint64_t before = 0;
+    const char *why = g->n_members > 0 && g->generation == 0 ? "members, but no generation" : NULL;
+    syn_assert(has != NULL);
+    members_number(g);
+    for (uint32_t p = 0; p < partitions; p++) {
+        why = (g->owner[p] == NULL) != (g->n_members == 0) ? "Q10: not total" : g->since[p] > g->generation ? "Q5: since is to come" : why;
+        if (g->owner[p] != NULL) {
+            has[g->owner[p]->place]++;
+        }
+    }
+    list_each(it, (struct list *)&g->members) {
+        const struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
+        why = has[m->place] < least || has[m->place] > least + 1 ? "Q10: not balanced" : m->serial <= before ? "not in the order of joining" : why;
+        before = m->serial;
+    }
+    free(has);
+    return why;
 }
 
 static bool load_group(struct topics *t, slice_t body)
@@ -150,7 +193,7 @@ static bool load_group(struct topics *t, slice_t body)
     }
     struct member_row **members = calloc(n + 1, sizeof *members);
     syn_assert(members != NULL);
-    bool ok = load_members(t, g, &r, members, n);
+    bool ok = load_members(t, g, &r, members, n) && group_wrong(g) == NULL;
     free(members);
     return ok;
 }
@@ -237,34 +280,41 @@ uint64_t topics_state_hash(const struct topics *t)
 
 static void check_group(const struct consumer_group *g)
 {
-    uint32_t n = 0, partitions = g->topic->config.partitions;
+    syn_assert(list_empty(&g->changing));
+    syn_assert(group_wrong(g) == NULL);
     list_each(it, (struct list *)&g->members) {
         const struct member_row *m = CONTAINER_OF(it, struct member_row, of_group);
-        uint32_t has = 0;
         syn_assert(m->group == g && timer_armed(&m->timer));
-        for (uint32_t p = 0; p < partitions; p++) {
-            has += g->owner[p] == m;
-        }
-        syn_assert(has >= partitions / g->n_members && has <= partitions / g->n_members + 1); /* Q10 */
-        n++;
     }
-    syn_assert(n == g->n_members);
-    for (uint32_t p = 0; p < partitions; p++) {
-        syn_assert((g->owner[p] == NULL) == (n == 0)); /* total */
-        syn_assert(g->since[p] <= g->generation);
+}
+
+static uint32_t count_unconfirmed(const struct topics *t, const struct topic *x)
+{
+    uint32_t n = 0;
+    for (uint32_t g = 0; g < t->opt.groups; g++) {
+        n += x->unconfirmed[g];
     }
+    syn_assert(n == x->n_unconfirmed);
+    return n;
 }
 
 void topics_check(const struct topics *t)
 {
-    uint64_t before = 0;
+    uint64_t before = 0, unconfirmed = 0;
     list_each(it, (struct list *)&t->all) {
         const struct topic *x = CONTAINER_OF(it, struct topic, all);
         syn_assert(!x->deleted && x->id > before && x->version >= x->id);
         before = x->id;
+        unconfirmed += count_unconfirmed(t, x);
         list_each(g, (struct list *)&x->consumer_groups) {
             check_group(CONTAINER_OF(g, struct consumer_group, of_topic));
         }
     }
+    list_each(it, (struct list *)&t->deleted) {
+        const struct topic *x = CONTAINER_OF(it, struct topic, all);
+        syn_assert(x->deleted && x->n_unconfirmed > 0 && list_empty(&x->consumer_groups));
+        unconfirmed += count_unconfirmed(t, x);
+    }
+    syn_assert(unconfirmed == t->n_unconfirmed && list_empty(&t->changing));
     wheel_check(&t->wheel);
 }
