@@ -143,6 +143,7 @@ static void take_info(struct multi *m, uint32_t part, slice_t reply)
     uint32_t n = reader_u32(&r);
     struct part_row p;
     for (uint32_t i = 0; i < n && get_part_row(&r, &p); i++) {
+        multi_row_begin(m, p.number);
         resp_map(&m->out, 10);
         put_field(&m->out, "partition", p.number);
         put_field(&m->out, "group", part);
@@ -161,7 +162,7 @@ static void take_info(struct multi *m, uint32_t part, slice_t reply)
         for (uint32_t k = 0; k < p.groups && get_group_row(&r, &g); k++) {
             put_group_in_info(&m->out, &g);
         }
-        m->rows++;
+        multi_row_end(m);
     }
 }
 
@@ -174,8 +175,7 @@ static void end_info(struct multi *m, struct buf *b)
     put_field(b, "messages", m->sum);
     put_field(b, "bytes", m->stale);
     resp_bulk_str(b, "partition_list");
-    resp_array(b, m->rows);
-    buf_append_slice(b, buf_slice(&m->out));
+    multi_put_rows(m, b);
 }
 
 void handle_queue_info(struct call *c)
@@ -208,6 +208,7 @@ static void take_lag(struct multi *m, uint32_t part, slice_t reply)
             m->args[2] += g.available + g.waiting;
             m->args[3] += g.dead;
             m->sum = g.oldest_ms > m->sum ? g.oldest_ms : m->sum;
+            multi_row_begin(m, p.number);
             resp_map(&m->out, 5);
             put_field(&m->out, "partition", p.number);
             put_field(&m->out, "lag", g.lag);
@@ -215,11 +216,12 @@ static void take_lag(struct multi *m, uint32_t part, slice_t reply)
             put_field(&m->out, "oldest_ms", g.oldest_ms);
             resp_bulk_str(&m->out, "consumer");
             resp_bulk(&m->out, g.owner);
-            m->rows++;
+            multi_row_end(m);
         }
         if (!found) { /* nobody has consumed there yet: all of it is to come */
             uint64_t lag = p.end - p.start - p.deleted;
             m->args[0] += lag;
+            multi_row_begin(m, p.number);
             resp_map(&m->out, 5);
             put_field(&m->out, "partition", p.number);
             put_field(&m->out, "lag", lag);
@@ -227,7 +229,7 @@ static void take_lag(struct multi *m, uint32_t part, slice_t reply)
             put_field(&m->out, "oldest_ms", 0);
             resp_bulk_str(&m->out, "consumer");
             resp_bulk_str(&m->out, "");
-            m->rows++;
+            multi_row_end(m);
         }
     }
 }
@@ -241,8 +243,7 @@ static void end_lag(struct multi *m, struct buf *b)
     put_field(b, "dead", m->args[3]);
     put_field(b, "oldest_ms", m->sum);
     resp_bulk_str(b, "partitions");
-    resp_array(b, m->rows);
-    buf_append_slice(b, buf_slice(&m->out));
+    multi_put_rows(m, b);
 }
 
 void handle_queue_lag(struct call *c)

@@ -22,6 +22,7 @@ struct topic_ref {
     uint32_t turn;              /* partition of messages without a key ... */
     uint64_t turn_no;           /* ... that come in this loop turn */
     bool refreshing;
+    uint32_t opening;           /* groups that are told of it; TOPIC_ASKED until they know */
     struct list put_off;        /* calls that wait for the row */
     struct buf error;           /* why it could not be had; RESP */
     uint32_t name_len;
@@ -44,6 +45,9 @@ enum topic_want {
 };
 /* The row of a topic. NULL: the call was put off until it is known (c->later), or answered with an error. */
 struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want);
+struct topic_ref *topic_named(struct node *n, slice_t name);   /* asked for or not */
+bool topic_has_group(const struct topic_ref *t, uint32_t group);
+void topic_put_open(struct buf *out, const struct topic_ref *t, uint32_t group); /* OPEN for a group of its */
 struct topic_ref *topic_by_id(struct node *n, uint64_t id);
 void topic_learn(struct node *n, struct topic_ref *t, const struct topic_row *row);
 void topic_refresh(struct node *n, struct topic_ref *t);     /* a group did not know it: asks for its row beside what goes on */
@@ -129,6 +133,7 @@ void put_message(struct buf *b, const struct topic_ref *t, const struct delivery
 
 /* queue_multi.c: one call, requests to several groups */
 struct multi;
+struct multi_row { uint32_t key; size_t off, len; };
 typedef void (*multi_part_fn)(struct multi *m, uint32_t part, slice_t reply); /* an answer of part; errors begin with '-' */
 typedef void (*multi_end_fn)(struct multi *m, struct buf *reply);
 struct multi {
@@ -149,12 +154,18 @@ struct multi {
     uint64_t sum, stale;
     uint32_t want, rows;
     struct buf out, name;        /* for the handlers */
+    struct multi_row *order;     /* owned; rows of `out` with their keys: multi_put_rows sorts by them */
+    uint32_t n_order, cap_order;
     enum metric_request_type metric;
     uint64_t began_ms;
     uint64_t args[4];
     uint64_t parts_asked[LIMIT_PARTITIONS / 64];
     enum publish_view view;
 };
+/* What is appended to `out` from begin to end is one row; answers come in any order, rows are put in the order of keys. */
+void multi_row_begin(struct multi *m, uint32_t key);
+void multi_row_end(struct multi *m);
+void multi_put_rows(struct multi *m, struct buf *reply);     /* an array of them */
 void multi_fail(struct multi *m, slice_t error); /* the first error is the reply */
 struct multi *multi_new(struct call *c, struct topic_ref *t, multi_part_fn part, multi_end_fn end);
 /* One more request of it, with its head: the caller appends the operation or query and submits it. */

@@ -24,6 +24,7 @@ static void multi_free(struct multi *m)
     buf_fini(&m->error);
     buf_fini(&m->out);
     buf_fini(&m->name);
+    free(m->order);
     free(m);
 }
 
@@ -81,6 +82,39 @@ static void row_done(struct node *n, struct request *r, slice_t reply)
         buf_fini(&b);
     }
     multi_took(m);
+}
+
+void multi_row_begin(struct multi *m, uint32_t key)
+{
+    if (m->n_order == m->cap_order) {
+        m->cap_order = m->cap_order ? m->cap_order * 2 : 16;
+        m->order = realloc(m->order, m->cap_order * sizeof *m->order);
+        syn_assert(m->order != NULL);
+    }
+    m->order[m->n_order++] = (struct multi_row){.key = key, .off = m->out.len};
+}
+
+void multi_row_end(struct multi *m)
+{
+    struct multi_row *row = &m->order[m->n_order - 1];
+    row->len = m->out.len - row->off;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct multi_row *x = a, *y = b;
+    return x->key < y->key ? -1 : x->key > y->key;
+}
+
+void multi_put_rows(struct multi *m, struct buf *reply)
+{
+    if (m->n_order > 1) {
+        qsort(m->order, m->n_order, sizeof *m->order, by_key);
+    }
+    resp_array(reply, m->n_order);
+    for (uint32_t i = 0; i < m->n_order; i++) {
+        buf_append(reply, m->out.ptr + m->order[i].off, m->order[i].len);
+    }
 }
 
 void multi_fail(struct multi *m, slice_t error)
