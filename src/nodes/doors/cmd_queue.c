@@ -108,18 +108,37 @@ static bool config_options(struct call *c, uint32_t from, struct topic_config *o
     return true;
 }
 
-/* CREATE, ALTER and DELETE: +OK, or what was wrong with it. */
+enum { PART_OF_GROUP_0 = UINT32_MAX };
+
+static bool refused_by_group_0(struct multi *m, slice_t reply)
+{
+    if (reply.ptr[0] == TOPIC_DONE) {
+        return false;
+    }
+    struct buf b = {0};
+    topic_code_error(&b, reply.ptr[0], buf_slice(&m->name));
+    multi_fail(m, buf_slice(&b));
+    buf_fini(&b);
+    return true;
+}
+
+/* CREATE and ALTER: the topic's groups hear of it before the answer, so that what is done next finds it there. One that does not answer
+ * is told by the leader of group 0 later. */
 static void topic_changed(struct multi *m, uint32_t part, slice_t reply)
 {
-    (void)part;
-    struct buf b = {0};
-    if (reply.ptr[0] != TOPIC_DONE) {
-        topic_code_error(&b, reply.ptr[0], buf_slice(&m->name));
-        multi_fail(m, buf_slice(&b));
-    } else if (m->topic != NULL) {
-        topic_take_row(m->n, m->topic, reply); /* ALTER: as it is now */
+    if (part != PART_OF_GROUP_0 || refused_by_group_0(m, reply)) {
+        return;
     }
-    buf_fini(&b);
+    struct topic_ref *t = m->topic;
+    topic_take_row(m->n, t, reply);
+    m->keep_errors = true;
+    for (uint32_t g = 0; t->state == TOPIC_KNOWN && g < m->n->opt.groups; g++) {
+        if (topic_has_group(t, g)) {
+            struct request *r = multi_op(m, g, QUEUE_OP_OPEN, g);
+            topic_put_open(&r->payload, t, g);
+            request_submit(m->n, r);
+        }
+    }
 }
 
 static void end_ok(struct multi *m, struct buf *reply)
@@ -132,6 +151,7 @@ static void change_topic(struct call *c, struct topic_ref *t, enum topic_op_kind
 {
     struct multi *m = multi_new(c, t, topic_changed, end_ok);
     struct request *r = multi_topic_op(m, kind);
+    r->arg2 = PART_OF_GROUP_0;
     buf_append_slice(&m->name, c->argv[1]);
     topic_put_create(&r->payload, &(struct topic_create){.name = c->argv[1], .config = *config});
     request_submit(c->n, r);
@@ -142,7 +162,7 @@ void handle_queue_create(struct call *c)
 {
     struct topic_config config = topic_defaults(c->n, false);
     if (arg_name(c, c->argv[1], "the topic", LIMIT_KEY_BYTES) && config_options(c, 2, &config)) {
-        change_topic(c, NULL, TOPIC_OP_CREATE, &config);
+        change_topic(c, topic_named(c->n, c->argv[1]), TOPIC_OP_CREATE, &config);
     }
 }
 
@@ -159,18 +179,9 @@ void handle_queue_alter(struct call *c)
 
 /* Group 0 has let go of the name: now its groups drop what they have, before the answer, so that no door whose row is old can store a
  * message that is dropped behind its acknowledgement. A group that does not answer is asked again by the leader of group 0. */
-enum { PART_OF_GROUP_0 = UINT32_MAX };
-
 static void deleted(struct multi *m, uint32_t part, slice_t reply)
 {
-    if (part != PART_OF_GROUP_0) {
-        return;
-    }
-    if (reply.ptr[0] != TOPIC_DONE) {
-        struct buf b = {0};
-        topic_code_error(&b, reply.ptr[0], buf_slice(&m->name));
-        multi_fail(m, buf_slice(&b));
-        buf_fini(&b);
+    if (part != PART_OF_GROUP_0 || refused_by_group_0(m, reply)) {
         return;
     }
     if (m->topic->state == TOPIC_KNOWN && m->topic->id == m->args[0]) {

@@ -162,6 +162,10 @@ void handle_queue_redrive(struct call *c)
                                                         : !arg_option(c, 4, &v) || !arg_u64(c, v, "COUNT", 1, UINT32_MAX, &count))) {
         return;
     }
+    if (c->argc > 6) {
+        arg_unknown(c, c->argv[6]);
+        return;
+    }
     struct topic_ref *t = call_topic(c, c->argv[1], WANT_TOPIC);
     if (t == NULL) {
         return;
@@ -212,45 +216,67 @@ static void sought(struct multi *m, uint32_t partition, slice_t reply)
     add_sum(m, partition, reply);
 }
 
-void handle_queue_seek(struct call *c)
+struct seek_args { slice_t group; enum seek_to to; uint64_t value; bool time; uint32_t only; };
+
+/* topic GROUP group <BEGIN | END | [OFFSET] offset | TIME ms> [PARTITION p] */
+static bool seek_args(struct call *c, struct seek_args *s)
 {
-    slice_t group, target = c->argv[4];
-    uint64_t value = 0;
-    enum seek_to to = slice_ieq(target, "BEGIN") ? SEEK_BEGIN : slice_ieq(target, "END") ? SEEK_END : SEEK_OFFSET;
-    bool time = c->argc > 5 && slice_ieq(c->argv[4], "TIME");
-    slice_t digits = target;
-    if (c->argc > 5 && (time || slice_ieq(c->argv[4], "OFFSET"))) {
-        digits = c->argv[5];
+    slice_t word = c->argv[4], v;
+    uint64_t partition = 0;
+    uint32_t at = 5;
+    *s = (struct seek_args){.only = UINT32_MAX};
+    s->to = slice_ieq(word, "BEGIN") ? SEEK_BEGIN : slice_ieq(word, "END") ? SEEK_END : SEEK_OFFSET;
+    s->time = slice_ieq(word, "TIME");
+    if (!arg_group(c, 2, &s->group)) {
+        return false;
     }
-    uint32_t only = UINT32_MAX;
-    if (!arg_group(c, 2, &group) || (to == SEEK_OFFSET && !arg_u64(c, digits, "the offset or time", 0, UINT64_MAX / 2, &value))) {
-        return;
+    if (s->time || slice_ieq(word, "OFFSET")) {
+        if (!arg_option(c, 4, &word)) {
+            return false;
+        }
+        at = 6;
+    }
+    if (s->to == SEEK_OFFSET && !arg_u64(c, word, "the offset or time", 0, UINT64_MAX / 2, &s->value)) {
+        return false;
     }
     /* A bare number from 10^12 on is a time: Unix milliseconds since 2001; no partition has so many messages. */
-    time |= to == SEEK_OFFSET && value >= 1000000000000ull && c->argc == 5;
-    if (c->argc > 6 && slice_ieq(c->argv[c->argc - 2], "PARTITION")) {
-        uint64_t p;
-        if (!arg_u64(c, c->argv[c->argc - 1], "PARTITION", 0, LIMIT_PARTITIONS, &p)) {
-            return;
+    s->time |= s->to == SEEK_OFFSET && s->value >= 1000000000000ull && at == 5;
+    if (at < c->argc) {
+        if (!slice_ieq(c->argv[at], "PARTITION")) {
+            return arg_unknown(c, c->argv[at]);
         }
-        only = (uint32_t)p;
+        if (!arg_option(c, at, &v) || !arg_u64(c, v, "PARTITION", 0, LIMIT_PARTITIONS - 1, &partition)) {
+            return false;
+        }
+        s->only = (uint32_t)partition;
+        at += 2;
     }
-    struct topic_ref *t = call_topic(c, c->argv[1], WANT_TOPIC);
+    return at >= c->argc || arg_unknown(c, c->argv[at]);
+}
+
+void handle_queue_seek(struct call *c)
+{
+    struct seek_args s;
+    struct topic_ref *t = seek_args(c, &s) ? call_topic(c, c->argv[1], WANT_TOPIC) : NULL;
     if (t == NULL) {
         return;
     }
+    if (s.only != UINT32_MAX && s.only >= t->config.partitions) {
+        call_error(c, "ERR", "topic '%.*s' has partitions 0 to %u", (int)t->name_len, t->name, t->config.partitions - 1);
+        return;
+    }
     struct multi *m = multi_new(c, t, sought, end_seek);
-    m->args[0] = time ? 1ull << 63 : 0;
-    buf_append_slice(&m->name, group);
+    m->args[0] = s.time ? 1ull << 63 : 0;
+    buf_append_slice(&m->name, s.group);
     for (uint32_t p = 0; p < t->config.partitions; p++) {
-        if (only != UINT32_MAX && p != only) {
+        if (s.only != UINT32_MAX && p != s.only) {
             continue;
         }
-        if (time) {
-            struct queue_query q = {.kind = QQ_SEEK, .topic = t->id, .partition = p, .by_id = true, .first = {.ms = value}};
+        if (s.time) {
+            struct queue_query q = {.kind = QQ_SEEK, .topic = t->id, .partition = p, .by_id = true, .first = {.ms = s.value}};
             request_submit(c->n, multi_query(m, t->groups[p], p, &q));
         } else {
-            seek_to_offset(m, p, group, to, value);
+            seek_to_offset(m, p, s.group, s.to, s.value);
         }
     }
     multi_begin(m);

@@ -33,7 +33,7 @@ static bool id_eq(const struct map_node *m, const void *key)
     return CONTAINER_OF(m, struct topic_ref, by_id)->id == *(const uint64_t *)key;
 }
 
-static struct topic_ref *ref_get(struct node *n, slice_t name)
+struct topic_ref *topic_named(struct node *n, slice_t name)
 {
     struct doors *d = n->doors;
     uint64_t h = hash_bytes(n->hash_key, name);
@@ -188,6 +188,66 @@ void topic_code_error(struct buf *b, uint8_t code, slice_t topic)
     }
 }
 
+bool topic_has_group(const struct topic_ref *t, uint32_t group)
+{
+    for (uint32_t p = 0; p < t->config.partitions; p++) {
+        if (t->groups[p] == group) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void topic_put_open(struct buf *out, const struct topic_ref *t, uint32_t group)
+{
+    struct buf parts = {0};
+    struct queue_open o = {.topic = t->id, .version = t->version, .name = topic_name(t), .config = t->config};
+    for (uint32_t p = 0; p < t->config.partitions; p++) {
+        if (t->groups[p] == group) {
+            buf_put_u32(&parts, p);
+            o.n_parts++;
+        }
+    }
+    o.parts = buf_slice(&parts);
+    queue_put_open(out, &o);
+    buf_fini(&parts);
+}
+
+/* A group that cannot be told now is told by group 0's leader. */
+static void done_open(struct node *n, struct request *r, slice_t reply)
+{
+    struct topic_ref *t = (struct topic_ref *)(uintptr_t)r->arg;
+    (void)reply;
+    if (--t->opening == 0) {
+        t->state = t->state == TOPIC_ASKED ? TOPIC_KNOWN : t->state;
+        run_all(n, &t->put_off);
+    }
+}
+
+/* A topic that was made for these calls: they wait until its groups know it, else those that are there already would be overtaken
+ * by later ones (a pipeline's order). */
+static void open_groups(struct node *n, struct topic_ref *t)
+{
+    uint64_t groups[LIMIT_PARTITIONS / 64] = {0};
+    t->state = TOPIC_ASKED;
+    t->opening = 1;
+    for (uint32_t p = 0; p < t->config.partitions; p++) {
+        groups[t->groups[p] / 64] |= 1ull << (t->groups[p] % 64);
+    }
+    for (uint32_t g = 0; g < n->opt.groups; g++) {
+        if (groups[g / 64] >> (g % 64) & 1) {
+            struct request *r = queue_request(n, g, QUEUE_OP_OPEN, done_open);
+            r->arg = (uintptr_t)t;
+            topic_put_open(&r->payload, t, g);
+            t->opening++;
+            request_submit(n, r);
+        }
+    }
+    if (--t->opening == 0) {
+        t->state = TOPIC_KNOWN;
+    }
+}
+
 static void done_row(struct node *n, struct request *r, slice_t reply)
 {
     struct topic_ref *t = (struct topic_ref *)(uintptr_t)r->arg;
@@ -203,11 +263,16 @@ static void done_row(struct node *n, struct request *r, slice_t reply)
     } else if (code == TOPIC_DONE && topic_get_row(&rd, &row, groups)) {
         t->state = TOPIC_NOT_ASKED;
         topic_learn(n, t, &row);
+        if (r->arg2 != 0 && reader_u8(&rd) == 1) {
+            open_groups(n, t);
+        }
     } else {
         topic_code_error(&t->error, code == TOPIC_DONE ? TOPIC_UNKNOWN : code, topic_name(t));
     }
     free(groups);
-    run_all(n, &t->put_off);
+    if (t->state != TOPIC_ASKED) {
+        run_all(n, &t->put_off);
+    }
 }
 
 bool topic_take_row(struct node *n, struct topic_ref *t, slice_t reply)
@@ -278,6 +343,7 @@ static void ask(struct node *n, struct topic_ref *t, enum topic_want want)
     }
     struct request *r = topics_request(n, TOPIC_OP_CREATE, done_row);
     r->arg = (uintptr_t)t;
+    r->arg2 = 1;
     struct topic_create o = {.name = topic_name(t), .maybe = true, .config = topic_defaults(n, want == WANT_OR_CREATE_STREAM)};
     topic_put_create(&r->payload, &o);
     request_submit(n, r);
@@ -288,7 +354,7 @@ struct topic_ref *call_topic(struct call *c, slice_t name, enum topic_want want)
     if (!arg_name(c, name, "the topic", LIMIT_KEY_BYTES)) {
         return NULL;
     }
-    struct topic_ref *t = ref_get(c->n, name);
+    struct topic_ref *t = topic_named(c->n, name);
     if (t->state == TOPIC_KNOWN && want == WANT_FRESH && !c->again_run) {
         struct request *r = topic_row_request(c->n, t, done_fresh);
         struct put_off *p = put_off_new(c);
