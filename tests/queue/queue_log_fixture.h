@@ -9,8 +9,8 @@
 
 #include "fake_backlog.h"
 
-/* A body of 75 bytes makes a record of 100; chunks of 1,036 bytes hold ten. */
-enum { BODY = 75, TOPIC = 7, CHUNK = 1036, HEAD = 36 };
+/* A body of 125 bytes makes a record of 150; chunks of 1,536 bytes hold ten and are three sectors. */
+enum { BODY = 125, RECORD = 25 + BODY, TOPIC = 7, HEAD = 36, CHUNK = HEAD + 10 * RECORD };
 extern const struct queue_log_options SIZES;
 extern struct fake_backlog disk;
 

@@ -19,7 +19,7 @@ static void test_young(void **state)
     }
     assert_int_equal(get(1, 5), QUEUE_LOG_OK);
     assert_int_equal(get(2, 5), QUEUE_LOG_GONE);
-    assert_int_equal(queue_log_young_bytes(disk.q), 2 * HEAD + 6 * 100);
+    assert_int_equal(queue_log_young_bytes(disk.q), 2 * HEAD + 6 * RECORD);
     struct queue_message m;
     assert_int_equal(queue_log_next(disk.q, TOPIC, 0, 0, 100, &m), QUEUE_LOG_OK);
     assert_message(&m, 0, 5);
@@ -53,7 +53,7 @@ static void test_trim(void **state)
     queue_log_check(disk.q);
     assert_int_equal(get(0, 9), QUEUE_LOG_GONE);
     assert_int_equal(get(0, 10), QUEUE_LOG_OK);
-    assert_int_equal(queue_log_young_bytes(disk.q), 3 * HEAD + 2500);
+    assert_int_equal(queue_log_young_bytes(disk.q), 3 * HEAD + 25 * RECORD);
     disk.needed_from = 35;
     queue_log_trim(disk.q, TOPIC, 0, 35);
     assert_int_equal(queue_log_young_bytes(disk.q), 0);
@@ -109,10 +109,10 @@ static void test_spill_oldest_first(void **state)
     assert_int_equal(disk.n_writes, 3);
     assert_int_equal(written_base(0), 0);
     assert_int_equal(written_base(2), 20);
-    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 6100); /* all of it, until it is written */
+    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 61 * RECORD); /* all of it, until it is written */
     assert_readable(0, 0, 40);
     assert_true(fake_write(&disk, true));
-    assert_int_equal(queue_log_young_bytes(disk.q), 6 * HEAD + 5100);
+    assert_int_equal(queue_log_young_bytes(disk.q), 6 * HEAD + 51 * RECORD);
     assert_int_equal(get(0, 3), QUEUE_LOG_LOADING);
     assert_int_equal(get(0, 13), QUEUE_LOG_OK);
     fake_write_all(&disk);
@@ -165,7 +165,7 @@ static void test_trimmed_while_written(void **state)
     disk.needed_from = 20;
     queue_log_trim(disk.q, TOPIC, 0, 20);
     queue_log_check(disk.q);
-    assert_int_equal(queue_log_young_bytes(disk.q), 4 * HEAD + 3100);
+    assert_int_equal(queue_log_young_bytes(disk.q), 4 * HEAD + 31 * RECORD);
     fake_write_all(&disk);
     queue_log_check(disk.q);
     assert_int_equal(get(0, 15), QUEUE_LOG_GONE);
@@ -182,7 +182,7 @@ static void test_write_failure(void **state)
         queue_log_check(disk.q);
     }
     assert_int_equal(disk.failed_writes, 3);
-    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 6100);
+    assert_int_equal(queue_log_young_bytes(disk.q), 7 * HEAD + 61 * RECORD);
     assert_readable(0, 0, 61);
     append_range(0, 61, 70);
     assert_int_equal(disk.n_writes, 1); /* a chunk was closed */
@@ -290,7 +290,7 @@ static void test_flipped_bits(void **state)
     write_backlog(0, 0, 3);
     struct fake_file *f = fake_file(&disk, 100);
     assert_non_null(f);
-    for (size_t bit = 0; bit < f->bytes.len * 8; bit++) {
+    for (size_t bit = 0; bit < (HEAD + 3 * RECORD) * 8; bit++) {
         f->bytes.ptr[bit / 8] ^= (uint8_t)(1 << bit % 8);
         assert_int_equal(get(0, 1), QUEUE_LOG_LOADING);
         fake_read_all(&disk);
@@ -309,15 +309,15 @@ static void test_forged_chunks(void **state)
     struct fake_file *f = fake_file(&disk, 100);
     assert_non_null(f);
     struct buf good = {0};
-    buf_append_slice(&good, buf_slice(&f->bytes));
+    buf_append(&good, f->bytes.ptr, HEAD + 5 * RECORD);
     struct prng g;
     prng_init(&g, 3);
     for (int i = 0; i < 20000; i++) {
         for (uint64_t n = 1 + prng_below(&g, 3); n > 0; n--) {
-            size_t at = prng_chance(&g, 500000) ? HEAD + 100 * prng_below(&g, 5) + prng_below(&g, 25) : prng_below(&g, good.len);
+            size_t at = prng_chance(&g, 500000) ? HEAD + RECORD * prng_below(&g, 5) + prng_below(&g, 25) : prng_below(&g, good.len);
             f->bytes.ptr[at] = (uint8_t)(prng_chance(&g, 500000) ? prng_u64(&g) : f->bytes.ptr[at] + 1u);
         }
-        le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, f->bytes.len - 8));
+        le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, good.len - 8));
         struct queue_message m;
         assert_int_equal(queue_log_get(disk.q, TOPIC, 0, 2, &m), QUEUE_LOG_LOADING);
         fake_read_all(&disk);
@@ -344,17 +344,17 @@ static void test_wrong_chunks(void **state)
     write_backlog(0, 0, 5);
     struct fake_file *f = fake_file(&disk, 100);
     assert_non_null(f);
-    static const size_t AT[] = {0, 8, 16, 20, 28, 32, HEAD + 400};
+    static const size_t AT[] = {0, 8, 16, 20, 28, 32, HEAD + 4 * RECORD};
     for (size_t i = 0; i < sizeof AT / sizeof AT[0]; i++) {
         f->bytes.ptr[AT[i]]++;
-        le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, f->bytes.len - 8));
+        le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, HEAD + 5 * RECORD - 8));
         assert_int_equal(get(0, 1), QUEUE_LOG_LOADING);
         fake_read_all(&disk);
         assert_int_equal(get(0, 1), QUEUE_LOG_DAMAGED);
         f->bytes.ptr[AT[i]]--;
         queue_log_tidy(disk.q);
     }
-    le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, f->bytes.len - 8));
+    le32_put(f->bytes.ptr + 4, crc32c(0, f->bytes.ptr + 8, HEAD + 5 * RECORD - 8));
     assert_readable(0, 0, 5);
 }
 

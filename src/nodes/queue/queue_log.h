@@ -18,7 +18,7 @@ struct queue_log_options {
     uint64_t cache_bytes;       /* chunks read back are kept up to this, least recently used first out, default 4 MiB */
     uint64_t file_bytes;        /* a file is closed at this size, default 16 MiB */
     void *arg;
-    /* At the end of the file so far; answered by queue_log_written. After a failure the file is left alone: a new one is begun. */
+    /* At the end of the file so far, whole sectors of 512 bytes; answered by queue_log_written. After a failure the file is left alone: a new one is begun. */
     void (*write)(void *arg, uint64_t file, uint64_t offset, struct buf *take_data);
     void (*read)(void *arg, uint64_t file, uint64_t offset, uint32_t bytes);         /* answered by queue_log_loaded */
     bool (*needed)(void *arg, uint64_t topic, uint32_t partition, uint64_t from, uint64_t to); /* queue_sm_needs */

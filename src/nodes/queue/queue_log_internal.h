@@ -21,6 +21,7 @@ enum {
     RECORD_HEAD_BYTES = 25,            /* u32 offset - base, u64 id.ms, u64 id.seq, u8 flags, u32 length; then the body */
     CHUNK_BYTES_MAX = 32 * 1024 * 1024,/* far above the largest message; what a restored table may make us read at once */
     FILE_BYTES_MAX = 1024 * 1024 * 1024,
+    SECTOR_BYTES = 512,                /* chunks begin at multiples of it in their files, as the store wants it */
     LOADS_MAX = 32,                    /* reads on their way; more are asked for when those are answered */
     SWEEP_CHUNKS = 256,                /* looked at by one queue_log_tidy: 40,000 of them in under three minutes at one call a second */
     MOVES_MAX = 4,                     /* chunks of mostly dead files on their way to a new place */

@@ -49,6 +49,12 @@ static void current_leave(struct queue_log *q)
     }
 }
 
+/* What is appended later must not share a sector with what a snapshot needs: the write that power failed in may have spoiled all of it. */
+static size_t sectors(size_t bytes)
+{
+    return (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+}
+
 /* The next place for so many bytes; its number is none of those that a table names. */
 static struct log_file *place_take(struct queue_log *q, uint32_t bytes, uint32_t *at)
 {
@@ -63,7 +69,7 @@ static struct log_file *place_take(struct queue_log *q, uint32_t bytes, uint32_t
         q->current_at = 0;
     }
     *at = (uint32_t)q->current_at;
-    q->current_at += bytes;
+    q->current_at += sectors(bytes);
     return q->current;
 }
 
@@ -83,7 +89,6 @@ struct write *write_find(struct queue_log *q, uint64_t file, uint64_t at)
     return n != NULL ? CONTAINER_OF(n, struct write, by_place) : NULL;
 }
 
-/* Hands out a copy of the bytes: the chunk itself stays readable meanwhile. */
 static struct write *write_begin(struct queue_log *q, struct part *p, uint64_t base, slice_t bytes, bool move)
 {
     struct write *w = malloc(sizeof *w);
@@ -98,9 +103,11 @@ static struct write *write_begin(struct queue_log *q, struct part *p, uint64_t b
     return w;
 }
 
+/* Hands out a copy of the bytes, and zeros to the end of the sector: the chunk itself stays readable meanwhile. */
 static void write_issue(struct queue_log *q, const struct write *w, slice_t bytes)
 {
-    struct buf copy = {.ptr = malloc(bytes.len), .len = bytes.len, .cap = bytes.len};
+    size_t all = sectors(bytes.len);
+    struct buf copy = {.ptr = calloc(1, all), .len = all, .cap = all};
     syn_assert(copy.ptr != NULL);
     memcpy(copy.ptr, bytes.ptr, bytes.len);
     q->o.write(q->o.arg, w->file->number, w->at, &copy);
