@@ -68,6 +68,8 @@ WHAT = {
     'W5': 'what a failed sync left in the page cache is built upon',
     'W7': 'the log is cut before the snapshot that covers it is durable',
     'W9': 'a run of entries does not replace what lay behind it',
+    'W12': 'a snapshot counts before the backlog files that it needs are durable',
+    'W12-longer': 'a received backlog file takes the place of a longer one',
     'I1': 'a count of arguments is believed, whatever it is',
     'I31': 'JSON may nest as deep as it likes',
     'I31_BODY': 'a body of any length is taken',

@@ -1,11 +1,13 @@
 /* Backlog files: a group's messages that outlive the log, beside its snapshots (docs/disk.md, "Backlog files").
  *
  * Not responsible for what is in them (nodes/queue/queue_log) nor for which snapshot is the newest (snapshot.c). Runs on the upkeep side.
- * Invariants: a file is appended to by one process only, under a number that no other file ever has; a failed append leaves it as it was; a
- * snapshot that counts has all its files, synced, under their names. */
+ * Invariants: W12 a snapshot that counts has its files, synced, under their names, each at least as long as it says; a file is appended to by
+ * one process only, under a number that no other file of any node ever has, so two files of one number differ in length only; an append
+ * that found no room leaves its file as it was, and no append shares a sector with what came before. */
 #include "storage/store_private.h"
 
 #include "utils/assert.h"
+#include "utils/mutant.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,11 +50,18 @@ static enum store_status refuse(struct store *s, uint32_t group, uint64_t file, 
     return STORE_CORRUPT;
 }
 
+/* Half of an append may be there: it goes. Without room for even that, the next append is refused, and so is a snapshot that needs it. */
+static enum store_status append_failed(struct store *s, const char *name, int fd, uint64_t offset, int err)
+{
+    int cut = s->files.truncate(s->files.ctx, fd, offset);
+    return store_io_error(s, true, s->upkeep_error, cut == 0 ? "write" : "cut back", name, cut == 0 ? err : cut);
+}
+
 enum store_status store_backlog_write(struct store *s, uint32_t group, uint64_t file, uint64_t offset, slice_t data)
 {
     const struct files *f = &s->files;
     char name[FILE_NAME_BYTES];
-    syn_assert(group < s->options.groups && data.len > 0);
+    syn_assert(group < s->options.groups && data.len > 0 && offset % BACKLOG_ALIGN == 0);
     if (store_is_failed(s)) {
         return STORE_FAILED;
     }
@@ -72,16 +81,13 @@ enum store_status store_backlog_write(struct store *s, uint32_t group, uint64_t 
         st = store_io_error(s, false, s->upkeep_error, "look at", name, (int)size);
     } else {
         ssize_t w = f->pwrite(f->ctx, fd, data.ptr, data.len, offset);
-        if (w < 0) {
-            f->truncate(f->ctx, fd, offset);
-            st = store_io_error(s, true, s->upkeep_error, "write", name, (int)w);
-        }
+        st = w < 0 ? append_failed(s, name, fd, offset, (int)w) : STORE_OK;
     }
     f->close(f->ctx, fd);
     return st;
 }
 
-/* Exactly n bytes at off of one file: 0, or -errno; -ENODATA when it is missing or ends before. */
+/* Exactly n bytes at off of one file: 0, or -errno; -ENODATA when it is missing or ends before. No room is made for bytes that are not there. */
 static int read_file(struct store *s, uint32_t group, uint64_t number, uint64_t off, size_t n, struct buf *out)
 {
     const struct files *f = &s->files;
@@ -91,18 +97,21 @@ static int read_file(struct store *s, uint32_t group, uint64_t number, uint64_t 
     if (fd < 0) {
         return fd == -ENOENT ? -ENODATA : fd;
     }
-    ssize_t got = f->pread(f->ctx, fd, buf_reserve(out, n), n, off);
+    int64_t size = f->size(f->ctx, fd);
+    bool there = size >= 0 && off <= (uint64_t)size && n <= (uint64_t)size - off;
+    ssize_t got = size < 0 ? size : there ? f->pread(f->ctx, fd, buf_reserve(out, n), n, off) : 0;
     f->close(f->ctx, fd);
-    if (got >= 0 && (size_t)got == n) {
-        out->len += n;
-        return 0;
+    if (got < 0 || !there || (size_t)got < n) {
+        return got < 0 ? (int)got : -ENODATA;
     }
-    return got < 0 ? (int)got : -ENODATA;
+    out->len += n;
+    return 0;
 }
 
 enum store_status store_backlog_read(struct store *s, uint32_t group, uint64_t file, uint64_t offset, uint32_t bytes, struct buf *out)
 {
     char name[FILE_NAME_BYTES];
+    syn_assert(group < s->options.groups);
     if (store_is_failed(s)) {
         return STORE_FAILED;
     }
@@ -115,28 +124,35 @@ enum store_status store_backlog_read(struct store *s, uint32_t group, uint64_t f
 }
 
 struct keeping {
-    struct store *s;
     uint32_t group;
-    const uint64_t *files;
+    uint64_t *kept; /* ascending; owned */
     size_t n;
-    char (*gone)[FILE_NAME_BYTES];
+    char (*gone)[FILE_NAME_BYTES]; /* owned */
     size_t n_gone;
 };
 
-static bool is_kept(const struct keeping *k, uint64_t number)
+static int by_value(const void *a, const void *b)
 {
-    slice_t attached = buf_slice(&k->s->snapshots[k->group].attached);
-    for (size_t i = 0; i < k->n; i++) {
-        if (k->files[i] == number) {
-            return true;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The caller's, those of the newest snapshot, and those of the one that is being written or received. */
+static void collect_kept(const struct store *s, struct keeping *k, const uint64_t *files, size_t n)
+{
+    const struct snapshot *snap = &s->snapshots[k->group];
+    slice_t lists[] = {buf_slice(&snap->attached), buf_slice(&snap->writer.attached)};
+    k->kept = calloc(n + (lists[0].len + lists[1].len) / PAIR_BYTES + 1, sizeof *k->kept);
+    syn_assert(k->kept != NULL);
+    for (size_t i = 0; i < n; i++) {
+        k->kept[k->n++] = files[i];
+    }
+    for (size_t l = 0; l < 2; l++) {
+        for (size_t i = 0; i < lists[l].len / PAIR_BYTES; i++) {
+            k->kept[k->n++] = pair_number(lists[l], i);
         }
     }
-    for (size_t i = 0; i < attached.len / PAIR_BYTES; i++) {
-        if (pair_number(attached, i) == number) {
-            return true;
-        }
-    }
-    return false;
+    qsort(k->kept, k->n, sizeof *k->kept, by_value);
 }
 
 static void keep_name(void *arg, const char *name)
@@ -144,7 +160,8 @@ static void keep_name(void *arg, const char *name)
     struct keeping *k = arg;
     uint32_t group;
     uint64_t number;
-    if (backlog_name_parse(name, &group, &number) && group == k->group && !is_kept(k, number)) {
+    if (backlog_name_parse(name, &group, &number) && group == k->group &&
+        bsearch(&number, k->kept, k->n, sizeof *k->kept, by_value) == NULL) {
         k->gone = realloc(k->gone, (k->n_gone + 1) * sizeof *k->gone);
         syn_assert(k->gone != NULL);
         memcpy(k->gone[k->n_gone++], name, strlen(name) + 1);
@@ -154,10 +171,12 @@ static void keep_name(void *arg, const char *name)
 enum store_status store_backlog_keep(struct store *s, uint32_t group, const uint64_t *files, size_t n)
 {
     const struct files *f = &s->files;
-    struct keeping k = {.s = s, .group = group, .files = files, .n = n};
+    struct keeping k = {.group = group};
+    syn_assert(group < s->options.groups);
     if (store_is_failed(s)) {
         return STORE_FAILED;
     }
+    collect_kept(s, &k, files, n);
     int err = f->list(f->ctx, keep_name, &k);
     for (size_t i = 0; err == 0 && i < k.n_gone; i++) {
         err = f->unlink(f->ctx, k.gone[i]);
@@ -167,6 +186,7 @@ enum store_status store_backlog_keep(struct store *s, uint32_t group, const uint
         err = f->sync_dir(f->ctx);
     }
     free(k.gone);
+    free(k.kept);
     return err == 0 ? STORE_OK : store_io_error(s, false, s->upkeep_error, "remove", "a backlog file", err);
 }
 
@@ -183,7 +203,7 @@ enum store_status backlog_sync(struct store *s, uint32_t group, slice_t attached
         }
         int64_t size = fd < 0 ? fd : f->size(f->ctx, fd);
         bool is_short = size >= 0 && (uint64_t)size < pair_bytes(attached, i);
-        err = size < 0 ? (int)size : is_short ? 0 : f->sync(f->ctx, fd);
+        err = size < 0 ? (int)size : is_short || MUTANT("W12") ? 0 : f->sync(f->ctx, fd);
         if (fd >= 0) {
             f->close(f->ctx, fd);
         }
@@ -257,6 +277,24 @@ int backlog_write_attached(struct store *s, uint32_t group, slice_t attached, ui
     return 0;
 }
 
+/* A longer file of that number begins with the same bytes, and who has more of it needs more of it: the older snapshot, until the new one
+ * counts, or this process, which appends to it. It stays. */
+static int publish_file(const struct files *f, const char *tmp, const char *name, uint64_t bytes)
+{
+    int fd = f->open(f->ctx, name, false);
+    int64_t size = fd < 0 ? fd : f->size(f->ctx, fd);
+    bool longer = size >= 0 && (uint64_t)size > bytes;
+    int err = fd == -ENOENT || size >= 0 ? 0 : (int)size;
+    err = longer ? f->sync(f->ctx, fd) : err;
+    if (fd >= 0) {
+        f->close(f->ctx, fd);
+    }
+    if (err != 0) {
+        return err;
+    }
+    return longer && !MUTANT("W12-longer") ? f->unlink(f->ctx, tmp) : f->rename(f->ctx, tmp, name);
+}
+
 int backlog_publish(struct store *s, uint32_t group, slice_t attached)
 {
     const struct files *f = &s->files;
@@ -265,7 +303,7 @@ int backlog_publish(struct store *s, uint32_t group, slice_t attached)
         char tmp[FILE_NAME_BYTES], name[FILE_NAME_BYTES];
         received_name(tmp, group, pair_number(attached, i));
         backlog_name(name, group, pair_number(attached, i));
-        err = f->rename(f->ctx, tmp, name);
+        err = publish_file(f, tmp, name, pair_bytes(attached, i));
     }
     return err == 0 && attached.len > 0 ? f->sync_dir(f->ctx) : err;
 }

@@ -253,12 +253,16 @@ static ssize_t mem_pwrite(void *ctx, int fd, const void *p, size_t n, uint64_t o
     }
     int err = begin(m, FILES_MEM_PWRITE, h->path);
     if (err != 0) {
-        if (n > FILES_MEM_SECTOR && off + n <= h->inode->size_now) {
+        if (n > FILES_MEM_SECTOR && (off + n <= h->inode->size_now || has_room(m, off + n - h->inode->size_now))) {
             inode_write(h->inode, p, n / 2, off);
         }
         return err;
     }
     if (off + n > h->inode->size_now && !has_room(m, off + n - h->inode->size_now)) {
+        size_t half = n / 2;
+        if (half > FILES_MEM_SECTOR && (off + half <= h->inode->size_now || has_room(m, off + half - h->inode->size_now))) {
+            inode_write(h->inode, p, half, off);
+        }
         return -ENOSPC;
     }
     inode_write(h->inode, p, n, off);

@@ -34,9 +34,9 @@ bool files_mem_all_durable(const struct files_mem *m);
 
 /* The nth operation from now of this kind (FILES_MEM_OPS: of any kind but list and close) answers -err, once. n 0: off.
  * A failed sync drops what it should have written and marks it clean: a second one succeeds without it (S28).
- * A failed write of more than a sector may leave its first half behind. */
+ * A failed write of more than a sector leaves its first half behind, at a file's end too. */
 void files_mem_fail(struct files_mem *m, enum files_mem_op op, uint64_t nth, int err);
-/* -ENOSPC once the files' sizes together would pass bytes. 0: no limit. */
+/* -ENOSPC once the files' sizes together would pass bytes; half of what was to be written stays, if that fits. 0: no limit. */
 void files_mem_quota(struct files_mem *m, uint64_t bytes);
 /* Called before each operation; it may clone m. */
 void files_mem_on_op(struct files_mem *m, void (*fn)(void *arg, enum files_mem_op op, const char *path), void *arg);

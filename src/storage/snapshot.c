@@ -42,6 +42,7 @@ void store_snapshot_abort(struct store *s, uint32_t group)
     s->files.unlink(s->files.ctx, tmp); /* if it stays, the next start removes it */
     if (w->raw) {
         backlog_forget_received(s, group, buf_slice(&w->attached));
+        buf_clear(&w->attached);
     }
 }
 
@@ -62,12 +63,12 @@ static int writer_begin(struct store *s, uint32_t group, uint64_t index, uint64_
     store_snapshot_abort(s, group);
     tmp_name(tmp, group, index);
     int fd = s->files.open(s->files.ctx, tmp, true);
-    struct buf attached = w->attached;
-    uint64_t attach_index = w->attach_index;
-    *w = (struct snapshot_writer){.fd = fd, .raw = raw, .index = index, .term = term, .attached = attached, .attach_index = attach_index};
-    if (raw || attach_index != index) {
+    if (raw || w->attach_index != index) {
         buf_clear(&w->attached);
     }
+    buf_clear(&w->head);
+    *w = (struct snapshot_writer){.fd = fd, .raw = raw, .index = index, .term = term, .attached = w->attached, .head = w->head,
+                                  .attach_index = raw ? 0 : index};
     return fd < 0 ? fd : s->files.truncate(s->files.ctx, fd, 0);
 }
 
@@ -130,6 +131,8 @@ static enum store_status publish(struct store *s, uint32_t group)
     n->verified = n->writer.raw;
     buf_clear(&n->attached);
     buf_append_slice(&n->attached, buf_slice(&n->writer.attached));
+    buf_clear(&n->writer.attached);
+    n->writer.attach_index = 0;
     atomic_store(&n->index, n->writer.index);
     err = before > 0 && before != n->writer.index ? f->unlink(f->ctx, old) : 0;
     if (err == 0 && before > 0 && before != n->writer.index) {
@@ -148,6 +151,9 @@ enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t
     }
     if (index < atomic_load(&s->snapshots[group].index)) {
         return refuse(s, group, index, "a newer one is here already");
+    }
+    if (offset == 0 && w->attach_refused && w->attach_index == index) {
+        return refuse(s, group, index, "the backlog files that it needs could not be attached");
     }
     int err = offset == 0 ? writer_begin(s, group, index, term, false) : 0;
     if (err == 0 && (w->fd < 0 || w->raw || w->index != index || w->term != term || w->received != offset)) {
@@ -174,35 +180,51 @@ enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t
 
 enum store_status store_snapshot_attach(struct store *s, uint32_t group, uint64_t index, slice_t pairs)
 {
+    syn_assert(group < s->options.groups && index > 0 && snapshot_list_bad(pairs) == NULL);
     struct snapshot_writer *w = &s->snapshots[group].writer;
     if (store_is_failed(s)) {
         return STORE_FAILED;
     }
-    if (pairs.len / 16 > SNAPSHOT_ATTACHED_MAX) {
-        return refuse(s, group, index, "it needs too many backlog files");
-    }
     store_snapshot_abort(s, group);
     buf_clear(&w->attached);
-    buf_append_slice(&w->attached, pairs);
     w->attach_index = index;
+    w->attach_refused = pairs.len > SNAPSHOT_ATTACHED_MAX * 16;
+    if (w->attach_refused) {
+        return refuse(s, group, index, "it needs more backlog files than a snapshot can name");
+    }
+    buf_append_slice(&w->attached, pairs);
     return STORE_OK;
 }
 
-/* What is received is the header with its list, the attached files, and the rest of the snapshot: each byte goes where it belongs. NULL and 0:
- * well. */
-static const char *put_received(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t chunk, int *err)
+/* Header and list, however few bytes come at a time; chunk becomes what lies behind them. */
+static const char *take_head(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t *chunk, int *err)
 {
     const char *why = NULL;
-    if (w->head_bytes == 0) {
-        size_t head = snapshot_get_header(chunk, group, w->index, &w->attached, &why);
-        if (head == 0 || head == SIZE_MAX) {
-            return why != NULL ? why : "its first piece does not hold its header";
-        }
+    size_t had = w->head.len;
+    buf_append_slice(&w->head, *chunk);
+    size_t head = snapshot_get_header(buf_slice(&w->head), group, w->index, &w->attached, &why);
+    if (head == SIZE_MAX) {
+        return why;
+    }
+    size_t took = head == 0 ? chunk->len : head - had;
+    *chunk = slice_of(chunk->ptr + took, chunk->len - took);
+    w->received += took;
+    if (head > 0) {
         w->head_bytes = head;
         w->attached_bytes = backlog_total(buf_slice(&w->attached));
-        *err = writer_put(s, w, slice_of(chunk.ptr, head));
-        chunk = slice_of(chunk.ptr + head, chunk.len - head);
-        w->received += head;
+        *err = writer_put(s, w, slice_of(w->head.ptr, head));
+        buf_fini(&w->head);
+    }
+    return NULL;
+}
+
+/* What is received is the header with its list, the attached files, and the rest of the snapshot: each byte goes where it belongs. NULL and
+ * *err 0: well. */
+static const char *put_received(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t chunk, int *err)
+{
+    const char *why = w->head_bytes == 0 ? take_head(s, group, w, &chunk, err) : NULL;
+    if (why != NULL) {
+        return why;
     }
     uint64_t end = w->head_bytes + w->attached_bytes;
     if (*err == 0 && chunk.len > 0 && w->received < end) {

@@ -14,6 +14,25 @@
 
 enum { SNAPSHOT_MAGIC = 0x534e5953 /* "SYNS" */, SNAPSHOT_FORMAT = 2, ATTACHED_BYTES = 16, ZSTD_LEVEL = 1 };
 
+static const uint64_t ATTACHED_TOTAL_MAX = 1ull << 62; /* offsets in a transfer do not overflow */
+
+const char *snapshot_list_bad(slice_t attached)
+{
+    uint64_t before = 0, sum = 0;
+    for (size_t at = 0; at < attached.len; at += ATTACHED_BYTES) {
+        uint64_t number = le64_get(attached.ptr + at), bytes = le64_get(attached.ptr + at + 8);
+        if (at > 0 && number <= before) {
+            return "its list of files is not in order";
+        }
+        if (bytes == 0 || bytes > ATTACHED_TOTAL_MAX - sum) {
+            return "the length of one of its files is wrong";
+        }
+        before = number;
+        sum += bytes;
+    }
+    return attached.len % ATTACHED_BYTES == 0 ? NULL : "its list of files is cut short";
+}
+
 void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64_t term, slice_t attached)
 {
     size_t at = out->len;
@@ -27,6 +46,7 @@ void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64
     buf_put_u32(out, (uint32_t)(attached.len / ATTACHED_BYTES));
     buf_put_u32(out, crc32c(0, out->ptr + at, out->len - at));
     syn_assert(out->len - at == SNAPSHOT_HEADER_BYTES && attached.len / ATTACHED_BYTES <= SNAPSHOT_ATTACHED_MAX);
+    syn_assert(snapshot_list_bad(attached) == NULL);
     if (attached.len > 0) {
         buf_append_slice(out, attached);
         buf_put_u32(out, crc32c(0, attached.ptr, attached.len));
@@ -111,6 +131,10 @@ size_t snapshot_get_header(slice_t in, uint32_t group, uint64_t index, struct bu
         *why = "the checksum of its list of files is wrong";
         return SIZE_MAX;
     }
+    *why = snapshot_list_bad(slice_of(list, bytes));
+    if (*why != NULL) {
+        return SIZE_MAX;
+    }
     buf_append(attached, list, bytes);
     return all;
 }
@@ -121,6 +145,27 @@ static const char *end_bad(const uint8_t e[SNAPSHOT_END_BYTES], uint64_t size)
         return "the checksum of its end is wrong";
     }
     return le64_get(e + 16) == size ? NULL : "its length is not what its end says";
+}
+
+/* The list behind the header h, as far as the file may have one. */
+static enum snapshot_result peek_list(const struct files *f, int fd, const uint8_t h[SNAPSHOT_HEADER_BYTES], uint32_t group, uint64_t index,
+                                      uint64_t size, struct buf *attached, const char **why, int *err)
+{
+    uint64_t n = le32_get(h + 32), want = n == 0 ? SNAPSHOT_HEADER_BYTES : SNAPSHOT_HEADER_BYTES + n * ATTACHED_BYTES + 4;
+    if (n > SNAPSHOT_ATTACHED_MAX || want > size - SNAPSHOT_END_BYTES) {
+        *why = "its list of files is cut short";
+        return SNAPSHOT_BAD;
+    }
+    struct buf all = {0}, list = {0};
+    int x = read_exact(f, fd, buf_reserve(&all, (size_t)want), (size_t)want, 0);
+    all.len = x == 0 ? (size_t)want : 0;
+    bool ok = x == 0 && snapshot_get_header(buf_slice(&all), group, index, &list, why) == want;
+    if (ok && attached != NULL) {
+        buf_append_slice(attached, buf_slice(&list));
+    }
+    buf_fini(&all);
+    buf_fini(&list);
+    return x != 0 ? failed(x, why, err) : ok ? SNAPSHOT_OK : SNAPSHOT_BAD;
 }
 
 enum snapshot_result snapshot_peek(const struct files *f, int fd, uint32_t group, uint64_t index, uint64_t *term,
@@ -146,21 +191,7 @@ enum snapshot_result snapshot_peek(const struct files *f, int fd, uint32_t group
     if (*why != NULL) {
         return SNAPSHOT_BAD;
     }
-    struct buf all = {0}, list = {0};
-    size_t want = SNAPSHOT_HEADER_BYTES + SNAPSHOT_ATTACHED_MAX * ATTACHED_BYTES + 4;
-    want = want < (uint64_t)size ? want : (size_t)size;
-    x = read_exact(f, fd, buf_reserve(&all, want), want, 0);
-    all.len = x == 0 ? want : 0;
-    size_t head = x == 0 ? snapshot_get_header(buf_slice(&all), group, index, &list, why) : 0;
-    if (x == 0 && head == 0) {
-        *why = "its list of files is cut short";
-    }
-    if (attached != NULL) {
-        buf_append_slice(attached, buf_slice(&list));
-    }
-    buf_fini(&all);
-    buf_fini(&list);
-    return x != 0 ? failed(x, why, err) : *why ? SNAPSHOT_BAD : SNAPSHOT_OK;
+    return peek_list(f, fd, h, group, index, (uint64_t)size, attached, why, err);
 }
 
 struct walk {
@@ -238,10 +269,6 @@ enum snapshot_result snapshot_walk(const struct files *f, int fd, uint32_t group
     buf_fini(&attached);
     if (r == SNAPSHOT_OK && found_term != term) {
         *why = "it has another term";
-        r = SNAPSHOT_BAD;
-    }
-    if (r == SNAPSHOT_OK && head_bytes > bytes - SNAPSHOT_END_BYTES) {
-        *why = "its list of files is cut short";
         r = SNAPSHOT_BAD;
     }
     struct buf head = {0};

@@ -7,12 +7,14 @@
 enum {
     SNAPSHOT_CHUNK_MAX = 1 << 20, /* uncompressed bytes in one chunk */
     SNAPSHOT_HEADER_BYTES = 40,   /* then, when files are attached: (u64 number, u64 bytes) each, u32 crc32c of them */
-    SNAPSHOT_ATTACHED_MAX = 16000, /* header and list fit the first chunk of a transfer */
+    SNAPSHOT_ATTACHED_MAX = 16000, /* the list is 250 KiB; files of 16 MiB make 250 GB */
     SNAPSHOT_CHUNK_HEADER_BYTES = 12,
     SNAPSHOT_END_BYTES = 32,
 };
 
-/* attached: pairs, numbers ascending. */
+/* Why it is no list of attached files: pairs, numbers ascending, none empty, all together less than 2^62 bytes. NULL: it is one. */
+const char *snapshot_list_bad(slice_t attached);
+/* attached: a list as above, of at most SNAPSHOT_ATTACHED_MAX. */
 void snapshot_put_header(struct buf *out, uint32_t group, uint64_t index, uint64_t term, slice_t attached);
 /* Bytes of header and list, when `in` begins with all of them; 0: more are needed; SIZE_MAX: malformed. The list is appended to attached. */
 size_t snapshot_get_header(slice_t in, uint32_t group, uint64_t index, struct buf *attached, const char **why);

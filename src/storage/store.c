@@ -275,6 +275,7 @@ void store_abandon(struct store *s)
     for (uint32_t g = 0; s->snapshots != NULL && g < s->options.groups; g++) {
         buf_fini(&s->snapshots[g].attached);
         buf_fini(&s->snapshots[g].writer.attached);
+        buf_fini(&s->snapshots[g].writer.head);
         if (s->snapshots[g].writer.fd >= 0) {
             s->files.close(s->files.ctx, s->snapshots[g].writer.fd);
         }

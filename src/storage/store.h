@@ -80,18 +80,25 @@ bool store_needs_prepare(const struct store *s);
  * directory) and only then is it the newest. zstd inside; a CRC32C per chunk; bad or missing bytes answer STORE_CORRUPT. */
 enum store_status store_snapshot_write(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,
                                        slice_t chunk, bool last);
-/* Backlog files: messages that lie outside the log (docs/disk.md, "Backlog files"). Numbers are the caller's, never used twice. Writes append:
- * offset is the file's length so far, 0 makes it; not synced. FULL: the file is as it was. */
+/* Backlog files: messages that lie outside the log (docs/disk.md, "Backlog files"). Numbers are the caller's, never used twice by any node. Writes
+ * append: offset is the file's length so far, a multiple of BACKLOG_ALIGN (tearing a later append must not reach what was synced); 0 makes it.
+ * Not synced. FULL: the file is as it was, and it may be tried again. CORRUPT: the file does not end at offset, or is not there. */
+enum { BACKLOG_ALIGN = 512 };
 enum store_status store_backlog_write(struct store *s, uint32_t group, uint64_t file, uint64_t offset, slice_t data);
+/* Appends exactly these bytes to out. CORRUPT: the file is missing, or ends before. What is in them is for the caller to check. */
 enum store_status store_backlog_read(struct store *s, uint32_t group, uint64_t file, uint64_t offset, uint32_t bytes, struct buf *out);
-/* Removes the group's backlog files but these and those that its newest snapshot needs. */
+/* Removes the group's backlog files but these, those that its newest snapshot needs, and those of one that is being written or received.
+ * Syncs the directory once, when something went. */
 enum store_status store_backlog_keep(struct store *s, uint32_t group, const uint64_t *files, size_t n);
-/* Names the files that the snapshot of this index needs, as pairs (u64 number, u64 bytes) with ascending numbers; before its first write. They
- * are durable with it, travel with it (read_raw, write_raw), and stay as long as it is the newest. */
+/* Names the files that the snapshot of this index needs, as pairs (u64 number, u64 bytes > 0) with ascending numbers, before its first write. They
+ * are durable when it is, travel with it (read_raw, write_raw), and stay as long as it is the newest; store_snapshot_load does not deliver them.
+ * CORRUPT: there are too many; that snapshot will be refused. One of them is missing or shorter than named when the snapshot is complete: its
+ * last write answers CORRUPT. */
 enum store_status store_snapshot_attach(struct store *s, uint32_t group, uint64_t index, slice_t pairs);
 void store_snapshot_abort(struct store *s, uint32_t group);
-/* Raw bytes of the newest snapshot for sending to a peer, and the same on the receiving side: its header with the list, the attached files, and
- * the rest of it. Byte-identical files. */
+/* Raw bytes of the newest snapshot for sending to a peer, and the same on the receiving side: its header with the list, the attached
+ * files' first bytes as the list says, and the rest of it. The snapshot is byte-identical there. CORRUPT, reading: it is not the newest, or a file of
+ * it is damaged; writing: an offset out of order, or bytes that are not that snapshot: nothing of it stays. */
 enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
                                           struct buf *out, bool *last);
 enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,

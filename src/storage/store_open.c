@@ -164,17 +164,26 @@ static enum store_status open_snapshot(struct opening *o, uint32_t group, uint64
 /* Each backlog file that a newest snapshot needs is there; others, written since or given up, go: what they held is still in the log. */
 static enum store_status check_backlogs(struct opening *o)
 {
-    for (uint32_t g = 0; g < o->s->options.groups; g++) {
-        slice_t attached = buf_slice(&o->s->snapshots[g].attached);
-        enum store_status st = attached.len > 0 ? backlog_sync(o->s, g, attached) : STORE_OK;
-        st = st == STORE_OK ? store_backlog_keep(o->s, g, NULL, 0) : st;
-        if (st != STORE_OK) {
-            buf_append_str(o->error, store_error(o->s));
-            buf_append_str(o->error, st == STORE_CORRUPT ? ADVICE : "");
-            return st;
+    uint32_t groups = o->s->options.groups, group;
+    uint64_t number;
+    bool *some = calloc(groups, sizeof *some);
+    syn_assert(some != NULL);
+    for (size_t i = 0; i < o->names.n; i++) {
+        if (backlog_name_parse(o->names.v[i], &group, &number) && group < groups) {
+            some[group] = true;
         }
     }
-    return STORE_OK;
+    enum store_status st = STORE_OK;
+    for (uint32_t g = 0; st == STORE_OK && g < groups; g++) {
+        st = backlog_sync(o->s, g, buf_slice(&o->s->snapshots[g].attached));
+        st = st == STORE_OK && some[g] ? store_backlog_keep(o->s, g, NULL, 0) : st;
+    }
+    free(some);
+    if (st != STORE_OK) {
+        buf_append_str(o->error, store_error(o->s));
+        buf_append_str(o->error, st == STORE_CORRUPT ? ADVICE : "");
+    }
+    return st;
 }
 
 /* The newest of each group counts; older ones were about to be removed. */

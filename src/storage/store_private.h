@@ -68,8 +68,10 @@ struct snapshot_writer {
     uint32_t file_crc;
     uint32_t chunks;
     struct buf attached;   /* pairs: named by store_snapshot_attach, or by the header of what is received */
-    uint64_t attach_index; /* the snapshot that `attached` was named for */
-    size_t head_bytes;     /* received: header and list; 0: not there yet */
+    uint64_t attach_index; /* the snapshot that `attached` was named for; 0: none */
+    bool attach_refused;   /* ... and that must not be written */
+    struct buf head;       /* received: what there is of header and list, until they are complete ... */
+    size_t head_bytes;     /* ... and then how long they are; 0: not yet */
     uint64_t attached_bytes;
 };
 
@@ -138,7 +140,7 @@ enum store_status backlog_sync(struct store *s, uint32_t group, slice_t attached
 /* The bytes of the virtual sequence of attached files, from `at` on. 0, or -errno; -ENODATA: one is missing or short. */
 int backlog_read_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, size_t n, struct buf *out);
 int backlog_write_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, slice_t bytes);
-/* Received files under their names; before, under .tmp. */
+/* Received files get their names; before, they are under .tmp. One that is here already and longer stays as it is. */
 int backlog_publish(struct store *s, uint32_t group, slice_t attached);
 void backlog_forget_received(struct store *s, uint32_t group, slice_t attached);
 
