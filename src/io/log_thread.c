@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RETRY_MS = 500 };
+enum { RETRY_MS = 500, READS_IN_A_ROW = 16 };
 
 struct outbox { /* for the loop's thread */
     bool done;
@@ -42,6 +42,7 @@ struct log_thread {
     struct log_job **jobs_end;
     struct log_job *reads;     /* BACKLOG_READ */
     struct log_job **reads_end;
+    uint32_t reads_in_a_row;   /* while other jobs waited */
     struct outbox out;
     bool stopping;
     bool upkeep_stopping;
@@ -260,6 +261,22 @@ static void prepare_if_needed(struct log_thread *t)
     uv_mutex_unlock(&t->mutex);
 }
 
+/* Takes a read if there is one, since a consumer waits for it; but reads that never end do not keep the log from being cut. */
+static struct log_job *next_job(struct log_thread *t)
+{
+    bool read = t->reads != NULL && (t->jobs == NULL || t->reads_in_a_row < READS_IN_A_ROW);
+    struct log_job *j = read ? t->reads : t->jobs;
+    t->reads_in_a_row = read && t->jobs != NULL ? t->reads_in_a_row + 1 : 0;
+    if (read) {
+        t->reads = j->next;
+        t->reads_end = t->reads == NULL ? &t->reads : t->reads_end;
+    } else if (j != NULL) {
+        t->jobs = j->next;
+        t->jobs_end = t->jobs == NULL ? &t->jobs : t->jobs_end;
+    }
+    return j;
+}
+
 static void upkeep_main(void *arg)
 {
     struct log_thread *t = arg;
@@ -272,14 +289,7 @@ static void upkeep_main(void *arg)
         } else if (idle && !store_needs_prepare(t->store)) {
             uv_cond_wait(&t->upkeep_wake, &t->mutex);
         }
-        struct log_job *j = t->reads != NULL ? t->reads : t->jobs;
-        if (j != NULL && j == t->reads) {
-            t->reads = j->next;
-            t->reads_end = t->reads == NULL ? &t->reads : t->reads_end;
-        } else if (j != NULL) {
-            t->jobs = j->next;
-            t->jobs_end = t->jobs == NULL ? &t->jobs : t->jobs_end;
-        }
+        struct log_job *j = next_job(t);
         bool end = j == NULL && t->upkeep_stopping;
         uv_mutex_unlock(&t->mutex);
         if (end) {

@@ -50,7 +50,9 @@ void log_thread_append(struct log_thread *t, struct buf *take_records, uint64_t 
 /* Blocks until what was appended up to seq is durable or refused, at most us microseconds. The callback comes by the loop as ever. */
 void log_thread_wait(struct log_thread *t, uint64_t seq, uint32_t us);
 struct log_job *log_job_new(enum log_job_kind kind, uint32_t group, uint64_t index);
-/* Jobs run in the order given, on the upkeep thread; but BACKLOG_READ comes before what waits: a consumer is waiting for it. */
+/* Jobs run in the order given, on the upkeep thread; but BACKLOG_READ comes before what waits, a
+ * consumer is waiting for it; after 16 of them in a row one other job has its turn. What a read needs must have been written: it does not wait
+ * for jobs given before. */
 void log_thread_submit(struct log_thread *t, struct log_job *take_job);
 /* Drains: everything appended is durable and every job is done (unless the store failed, or has had no room for a last
  * try), its callbacks are called, the threads have ended. Blocks. closed (may be NULL) is called by the loop when it no

@@ -381,12 +381,117 @@ static void test_full_tmpfs(void **state)
     free(w);
 }
 
+/* Nothing is taken by the upkeep thread until the job that it is at may open its file. */
+static uv_sem_t gate_reached, gate_open;
+static int (*real_open)(void *ctx, const char *path, bool create);
+
+static int gated_open(void *ctx, const char *path, bool create)
+{
+    if (strcmp(path, "back-00000000-00000000000000ff") == 0) {
+        uv_sem_post(&gate_reached);
+        uv_sem_wait(&gate_open);
+    }
+    return real_open(ctx, path, create);
+}
+
+enum { BACKLOG_JOBS = 40 };
+static enum log_job_kind seen[2 * BACKLOG_JOBS];
+static unsigned n_seen;
+
+static void on_backlog_job(void *arg, struct log_job *job)
+{
+    seen[n_seen++] = job->kind;
+    if (job->kind == LOG_JOB_BACKLOG_READ) {
+        assert_true(job->data.len == 512 && job->data.ptr[0] == (uint8_t)job->offset);
+    }
+    on_job(arg, job);
+}
+
+static void submit_backlog(struct world *w, enum log_job_kind kind, uint64_t file, uint64_t offset)
+{
+    struct log_job *j = log_job_new(kind, 0, file);
+    j->offset = offset;
+    j->max = 512;
+    for (size_t i = 0; kind == LOG_JOB_BACKLOG_WRITE && i < 512; i++) {
+        buf_put_u8(&j->data, (uint8_t)offset);
+    }
+    if (kind == LOG_JOB_BACKLOG_KEEP || kind == LOG_JOB_ATTACH) {
+        buf_put_u64(&j->data, 1);
+    }
+    if (kind == LOG_JOB_ATTACH) {
+        buf_put_u64(&j->data, 512);
+    }
+    submit(w, j);
+    j->finished = on_backlog_job;
+}
+
+static void reopen_with_gate(struct world *w)
+{
+    struct store_options o = fixture_options();
+    struct store_recovery r;
+    struct buf error = {0};
+    world_stop(w);
+    store_close(w->store);
+    real_open = w->files.open;
+    struct files files = w->files;
+    files.open = gated_open;
+    uv_sem_init(&gate_reached, 0);
+    uv_sem_init(&gate_open, 0);
+    assert_int_equal(store_open(&files, &o, &w->store, &r, &error), STORE_OK);
+    store_recovered_free(&r);
+    buf_fini(&error);
+    struct log_thread_callbacks cb = {w, on_done, on_failed, on_space};
+    uv_loop_init(&w->loop);
+    w->closed = false;
+    w->log = log_thread_start(w->store, &w->loop, &cb);
+}
+
+/* Reads come first, all other jobs in the order given, and after 16 of them one other has its turn. */
+static void test_reads_come_first(void **state)
+{
+    (void)state;
+    struct world *w = world_new(NULL);
+    reopen_with_gate(w);
+    submit_backlog(w, LOG_JOB_BACKLOG_WRITE, 1, 0);
+    submit_backlog(w, LOG_JOB_BACKLOG_WRITE, 0xff, 0); /* when it stands there, what is asked for above is written */
+    uv_sem_wait(&gate_reached);
+    for (unsigned i = 0; i < 3; i++) {
+        submit_backlog(w, LOG_JOB_BACKLOG_WRITE, 2, 512 * i);
+    }
+    submit_backlog(w, LOG_JOB_ATTACH, 5, 0);
+    struct log_job *j = log_job_new(LOG_JOB_SNAPSHOT_WRITE, 0, 5);
+    snapshot_bytes(&j->data, 0, 5);
+    j->term = 1;
+    j->last = true;
+    submit(w, j);
+    j->finished = on_backlog_job;
+    submit_backlog(w, LOG_JOB_BACKLOG_KEEP, 0, 0);
+    for (unsigned i = 0; i < BACKLOG_JOBS; i++) {
+        submit_backlog(w, LOG_JOB_BACKLOG_READ, 1, 0);
+    }
+    uv_sem_post(&gate_open);
+    world_stop(w);
+    assert_int_equal(n_seen, 8 + BACKLOG_JOBS);
+    static const enum log_job_kind others[] = {LOG_JOB_BACKLOG_WRITE, LOG_JOB_BACKLOG_WRITE, LOG_JOB_BACKLOG_WRITE, LOG_JOB_BACKLOG_WRITE,
+                                               LOG_JOB_BACKLOG_WRITE, LOG_JOB_ATTACH, LOG_JOB_SNAPSHOT_WRITE, LOG_JOB_BACKLOG_KEEP};
+    for (unsigned i = 0, other = 0; i < n_seen; i++) {
+        bool read = (i >= 2 && i < 18) || (i >= 19 && i < 35) || (i >= 36 && i < 44);
+        assert_int_equal(seen[i], read ? LOG_JOB_BACKLOG_READ : others[other++]);
+    }
+    assert_true(snapshot_is(w->store, 0, 5));
+    store_close(w->store);
+    uv_sem_destroy(&gate_reached);
+    uv_sem_destroy(&gate_open);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hammer_and_recover),
         cmocka_unit_test(test_stop_drains),
         cmocka_unit_test(test_failed_sync_stops_everything),
+        cmocka_unit_test(test_reads_come_first),
         cmocka_unit_test(test_lock_file),
         cmocka_unit_test(test_full_tmpfs),
     };
