@@ -199,6 +199,8 @@ uint64_t consensus_keep_from(const struct consensus *c, uint64_t index, uint64_t
 void consensus_snapshot_made(struct consensus *c, uint64_t index, uint64_t term, uint64_t keep_from);
 /* A follower needs a snapshot: the replica asks for bytes [offset, ...) of the newest one, for `to`. */
 bool consensus_wants_chunk(struct consensus *c, node_id_t *to, uint64_t *snapshot_index, uint64_t *offset);
+/* When a follower that is being sent a snapshot last asked for a further chunk; 0: none did. A newer snapshot makes it start over. */
+uint64_t consensus_chunk_asked_ms(const struct consensus *c);
 /* Answers it (last: the final chunk). data is copied. A failed read passes SLICE_NONE with last = false. */
 void consensus_chunk(struct consensus *c, node_id_t to, uint64_t snapshot_index, uint64_t offset, slice_t data, bool last);
 /* A follower received a chunk in order: the node must write it. The chunk counts (and is acknowledged) only once

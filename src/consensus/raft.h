@@ -53,6 +53,7 @@ struct raft_peer {
     uint64_t snap_term;
     uint64_t snap_offset;  /* first byte it does not have */
     uint64_t chunk_ms;     /* when the current chunk was asked for */
+    uint64_t asked_ms;     /* when it last wanted a further chunk; 0: never */
     bool chunk_asked;      /* wants_chunk handed it out, or it was sent and not yet answered */
     bool chunk_ready;      /* chunk holds bytes for take_msg */
     bool chunk_last;

@@ -111,8 +111,19 @@ void raft_on_snapshot_reply(struct consensus *c, const struct consensus_msg *m)
         restart_sending(p);
     } else if (m->hint != p->snap_offset) {
         p->snap_offset = m->hint;
+        p->asked_ms = c->now_ms;
         p->chunk_asked = p->chunk_ready = false;
     }
+}
+
+uint64_t consensus_chunk_asked_ms(const struct consensus *c)
+{
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < c->n_peers && c->role == ROLE_LEADER; i++) {
+        const struct raft_peer *p = &c->peers[i];
+        at = p->state == PEER_SNAPSHOT && p->asked_ms > at ? p->asked_ms : at;
+    }
+    return at;
 }
 
 static void reply(struct consensus *c, uint64_t index, uint64_t wanted, bool reject)

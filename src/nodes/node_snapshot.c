@@ -19,6 +19,8 @@ enum {
     PIECE_BYTES_MAX = 80 * 1024 * 1024,
     KEEP_ENTRIES = 20000,
     KEEP_BYTES = 4 * 1024 * 1024,
+    TRANSFER_PAUSE_MS = 2000,
+    TRANSFER_LIMITS = 8,
 };
 
 /* What a snapshot is restored into: the group's own empty machines at start-up, new ones while the old still serve. */
@@ -59,9 +61,17 @@ static uint64_t snapshot_threshold(const struct node *n, const struct node_group
     return last < least ? least : last < most ? last : most;
 }
 
+/* A newer snapshot would make the follower that is being sent this one start over: it may wait, but the log may not grow for ever. */
+static bool wait_for_transfer(const struct node *n, const struct node_group *g)
+{
+    uint64_t asked = consensus_chunk_asked_ms(g->consensus);
+    return asked > 0 && n->now_ms < asked + TRANSFER_PAUSE_MS && g->bytes_since_snapshot <= TRANSFER_LIMITS * n->opt.snapshot_log_bytes;
+}
+
 void snapshot_maybe_begin(struct node *n, struct node_group *g)
 {
-    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < snapshot_threshold(n, g) || g->applied == 0 || n->space_low) {
+    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < snapshot_threshold(n, g) || g->applied == 0 || n->space_low ||
+        wait_for_transfer(n, g)) {
         return;
     }
     g->bytes_since_snapshot = 0;

@@ -325,6 +325,7 @@ void cluster_pump(struct cluster *k, node_id_t id)
     node_id_t to;
     uint64_t index, offset;
     while (consensus_wants_chunk(d->c, &to, &index, &offset)) {
+        syn_assert(offset == 0 || consensus_chunk_asked_ms(d->c) > 0);
         on_wants_chunk(k, id, to, index, offset);
     }
     struct consensus_install in;
