@@ -1,6 +1,8 @@
 /* The cluster of cluster.h: carries out what replicas want done, and shows every step to the oracles. */
 #include "cluster_parts.h"
 
+#include "utils/assert.h"
+
 void cluster_init(struct cluster *k, uint32_t n, uint32_t voters, uint64_t seed, uint32_t append_bytes_max)
 {
     memset(k, 0, sizeof *k);
