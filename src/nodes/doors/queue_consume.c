@@ -580,13 +580,17 @@ void consumes_of_member(struct node *n, struct member *m, slice_t error)
     }
 }
 
-void consumes_joined(struct node *n, struct member *m)
+void consumes_joined(struct node *n, struct member *m, slice_t error)
 {
     list_each_safe(it, &m->consumes) {
         struct consume *x = CONTAINER_OF(it, struct consume, of_member);
         if (x->state == CONSUME_JOINING) {
             x->busy++;
-            consume_start(n, x);
+            if (error.len > 0) {
+                reply_error(n, x, error);
+            } else {
+                consume_start(n, x);
+            }
             consume_leave(n, x);
         }
     }

@@ -119,7 +119,8 @@ struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want)
 struct consume_options { uint32_t count; uint64_t block_ms; bool block; uint64_t visibility_ms; bool no_ack; enum consume_view view; };
 void consume_begin(struct call *c, struct member *m, const struct consume_options *o);
 void consumes_of_member(struct node *n, struct member *m, slice_t error); /* its assignment is new, or (error) it cannot join */
-void consumes_joined(struct node *n, struct member *m);   /* its assignment is what it was: those that asked for it go on */
+/* Its assignment is what it was, or (error) cannot be had now: for those that asked for it. */
+void consumes_joined(struct node *n, struct member *m, slice_t error);
 void consumes_closed(struct node *n, struct conn *c);
 uint64_t consume_deadline(const struct node *n);
 void queue_consume_fini(struct doors *d);

@@ -143,7 +143,9 @@ static void join_answer(struct node *n, struct member *m, uint8_t code, uint64_t
         member_free(n->doors, m);
         return;
     }
-    if (code == 0xff || code == TOPIC_UNKNOWN) {
+    if (code == 0xff && was) {
+        consumes_joined(n, m, whole); /* nobody may wait for ever for an assignment that nobody can give */
+    } else if (code == 0xff || code == TOPIC_UNKNOWN) {
         struct buf b = {0};
         if (code == TOPIC_UNKNOWN) {
             topic_refresh(n, m->topic);
@@ -151,8 +153,8 @@ static void join_answer(struct node *n, struct member *m, uint8_t code, uint64_t
         } else {
             buf_append_slice(&b, whole);
         }
-        m->joined = was && code == 0xff;
-        consumes_of_member(n, m, was && code == 0xff ? SLICE_NONE : buf_slice(&b));
+        m->joined = false;
+        consumes_of_member(n, m, buf_slice(&b));
         buf_fini(&b);
     } else if (code != TOPIC_DONE) {
         struct buf b = {0};
@@ -165,7 +167,7 @@ static void join_answer(struct node *n, struct member *m, uint8_t code, uint64_t
         if (!was || m->generation != before) {
             consumes_of_member(n, m, SLICE_NONE);
         } else {
-            consumes_joined(n, m);
+            consumes_joined(n, m, SLICE_NONE);
         }
     }
     if (m->rejoin) {
