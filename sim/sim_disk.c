@@ -236,8 +236,14 @@ static void upkeep(struct sim *s, struct sim_node *n)
     enum store_status st = store_prepare(n->store);
     if (st == STORE_FULL) {
         space(s, n, true);
+        if (!n->preparing) {
+            n->preparing = true;
+            sim_at(s, s->now_us + RETRY_US, SIM_LOG_RETRY, n->index, 1, 0, NULL);
+        }
     } else if (st != STORE_OK) {
         store_broke(s, n);
+    } else if (!n->retrying) {
+        space(s, n, false);
     }
 }
 
@@ -279,7 +285,8 @@ static void job_add(struct sim *s, struct sim_node *n, struct effect *e)
     j->last = e->last;
     buf_swap(&j->data, &e->data);
     uint64_t at = n->last_job_at > s->now_us ? n->last_job_at : s->now_us;
-    at += 100 + draw_exp(&s->prng, s->disk_us_mean * 2 + n->slow_sync_us);
+    bool syncs = e->type != EF_BACKLOG_WRITE && e->type != EF_BACKLOG_READ; /* a slow disk is slow to flush */
+    at += 100 + draw_exp(&s->prng, s->disk_us_mean * 2 + n->slow_sync_us / (syncs ? 1 : 50));
     n->last_job_at = at;
     sim_at(s, at, SIM_JOB_DONE, n->index, 0, 0, j);
 }
@@ -385,6 +392,8 @@ static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)
     default: SYN_UNREACHABLE();
     }
     ev.ok = st == STORE_OK;
+    TRACE(s, "n%u disk job %u of group %u: %llu at %llu, %zu bytes: %u", n->index + 1, j->type, j->group, (unsigned long long)j->index,
+          (unsigned long long)j->offset, sent, st);
     if (st == STORE_FAILED) {
         store_broke(s, n);
     } else if (ev.type != 0) {
@@ -409,6 +418,11 @@ void sim_disk_event(struct sim *s, struct sim_node *n, const struct sim_event *e
     switch (ev->kind) {
     case SIM_LOG_DONE: flush_end(s, n); break;
     case SIM_LOG_RETRY:
+        if (ev->a != 0) {
+            n->preparing = false;
+            upkeep(s, n);
+            break;
+        }
         n->retrying = false;
         flush_begin(s, n);
         break;

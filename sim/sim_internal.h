@@ -122,7 +122,7 @@ struct sim_node {
     /* log */
     struct log_batch *queue;
     uint32_t queue_count, queue_cap, in_flight;
-    bool syncing, space_low, retrying;
+    bool syncing, space_low, retrying, preparing;
     uint64_t slow_sync_us;
     uint64_t last_job_at;
     struct durable_group durable[SIM_GROUPS_MAX]; /* what is on the disk for certain */
