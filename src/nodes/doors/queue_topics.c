@@ -251,8 +251,12 @@ static void open_groups(struct node *n, struct topic_ref *t)
 static void done_row(struct node *n, struct request *r, slice_t reply)
 {
     struct topic_ref *t = (struct topic_ref *)(uintptr_t)r->arg;
+    if (t->state != TOPIC_ASKED) { /* learned meanwhile, by a call that looked for itself */
+        run_all(n, &t->put_off);
+        return;
+    }
     uint32_t *groups = malloc(LIMIT_PARTITIONS * sizeof *groups);
-    syn_assert(groups != NULL && t->state == TOPIC_ASKED);
+    syn_assert(groups != NULL);
     struct reader rd = reader_of(reply);
     uint8_t code = reader_u8(&rd);
     struct topic_row row;
