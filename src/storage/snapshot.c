@@ -222,7 +222,7 @@ static const char *take_head(struct store *s, uint32_t group, struct snapshot_wr
  * *err 0: well. */
 static const char *put_received(struct store *s, uint32_t group, struct snapshot_writer *w, slice_t chunk, int *err)
 {
-    const char *why = w->head_bytes == 0 ? take_head(s, group, w, &chunk, err) : NULL;
+    const char *why = w->head_bytes == 0 && chunk.len > 0 ? take_head(s, group, w, &chunk, err) : NULL;
     if (why != NULL) {
         return why;
     }

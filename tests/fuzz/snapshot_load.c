@@ -103,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct buf file = {0};
     enum store_status st = STORE_OK;
     build(&file, data, size);
+    buf_reserve(&file, 1);
     size_t off = 0, step = 1 + size % 97;
     do {
         size_t n = file.len - off < step ? file.len - off : step;
