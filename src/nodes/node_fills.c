@@ -15,6 +15,9 @@
 
 enum { FILL_BYTES_MAX = 2 * 1024 * 1024, TRAVEL_DELIVERIES_MAX = 64 };
 
+/* A message that is gone for good, in a stream or among the dead: no body. */
+enum { MESSAGE_GONE = 255 };
+
 struct fill {
     struct list link;
     bool is_query;
@@ -80,6 +83,26 @@ static void rest_add(struct fill *f, const struct delivery *d)
     f->n_rest++;
 }
 
+/* What cannot be read now, or is not what was written, is not gone: it is tried again when queue_log has tidied, and another replica is asked to
+ * lead meanwhile (queue_housekeeping). A consumer sees what was published or nothing (Q2, Q3). */
+static enum queue_log_got look_up(struct node_group *g, uint64_t topic, uint32_t partition, uint64_t offset, struct queue_message *m)
+{
+    enum queue_log_got got = queue_log_get(g->q.log, topic, partition, offset, m);
+    if (got == QUEUE_LOG_DAMAGED) {
+        g->q.damaged = true;
+        return QUEUE_LOG_LOADING;
+    }
+    return got;
+}
+
+static bool is_stream(const struct node_group *g, uint64_t topic)
+{
+    struct topic_config config;
+    slice_t name;
+    uint64_t version;
+    return queue_sm_topic(g->q.sm, topic, &config, &name, &version) && config.stream;
+}
+
 /* True: all deliveries are in `out`. Each: the delivery, then its message; a message that is gone has the flags 255 and no body. */
 static bool step_deliveries(struct node *n, struct node_group *g, struct fill *f)
 {
@@ -95,14 +118,18 @@ static bool step_deliveries(struct node *n, struct node_group *g, struct fill *f
             f->left--;
             continue;
         }
-        struct queue_message m = {.flags = 255, .id = d.id};
-        enum queue_log_got got = queue_log_get(g->q.log, f->topic, d.receipt.partition, d.receipt.offset, &m);
+        struct queue_message m;
+        enum queue_log_got got = look_up(g, f->topic, d.receipt.partition, d.receipt.offset, &m);
         if (got == QUEUE_LOG_LOADING) {
             f->at = (size_t)(before - f->in.ptr);
             return false;
         }
+        if (got != QUEUE_LOG_OK && !is_stream(g, f->topic)) {
+            f->left--; /* its topic was deleted meanwhile */
+            continue;
+        }
         if (got != QUEUE_LOG_OK) {
-            m = (struct queue_message){.flags = 255, .id = d.id};
+            m = (struct queue_message){.flags = MESSAGE_GONE, .id = d.id};
         }
         queue_put_delivery(&f->out, &d);
         fill_put_message(&f->out, d.receipt.offset, &m);
@@ -154,7 +181,7 @@ static bool step_range(struct node_group *g, struct fill *f, const struct partit
         struct queue_message m;
         enum queue_log_got got = QUEUE_LOG_GONE;
         if (!queue_sm_deleted(g->q.sm, f->topic, q->partition, offset)) {
-            got = queue_log_get(g->q.log, f->topic, q->partition, offset, &m);
+            got = look_up(g, f->topic, q->partition, offset, &m);
         }
         if (got == QUEUE_LOG_LOADING) {
             return false;
@@ -181,13 +208,13 @@ static bool step_fetch(struct node_group *g, struct fill *f)
         struct queue_message m;
         enum queue_log_got got = QUEUE_LOG_GONE;
         if (f->out.len < FILL_BYTES_MAX && !queue_sm_deleted(g->q.sm, f->topic, f->query.partition, offset)) {
-            got = queue_log_get(g->q.log, f->topic, f->query.partition, offset, &m);
+            got = look_up(g, f->topic, f->query.partition, offset, &m);
         }
         if (got == QUEUE_LOG_LOADING) {
             return false;
         }
         if (got != QUEUE_LOG_OK) {
-            m = (struct queue_message){.flags = 255};
+            m = (struct queue_message){.flags = MESSAGE_GONE};
         }
         fill_put_message(&f->out, offset, &m);
         f->count++;
@@ -215,12 +242,12 @@ static bool step_dead(struct node_group *g, struct fill *f)
             break;
         }
         struct queue_message m;
-        enum queue_log_got got = queue_log_get(g->q.log, f->topic, q->partition, o.d.offset, &m);
+        enum queue_log_got got = look_up(g, f->topic, q->partition, o.d.offset, &m);
         if (got == QUEUE_LOG_LOADING) {
             return false;
         }
         if (got != QUEUE_LOG_OK) {
-            m = (struct queue_message){.flags = 255, .id = o.d.id};
+            m = (struct queue_message){.flags = MESSAGE_GONE, .id = o.d.id};
         }
         buf_put_u32(&f->out, o.d.deliveries);
         buf_put_u64(&f->out, o.d.died_wall_ms);
@@ -242,7 +269,7 @@ static bool step_resolve(struct node_group *g, struct fill *f, const struct part
         uint64_t offset = queue_sm_find_id(g->q.sm, f->topic, f->query.partition, id), found = UINT64_MAX;
         struct queue_message m;
         if (offset < p->end && !queue_sm_deleted(g->q.sm, f->topic, f->query.partition, offset)) {
-            enum queue_log_got got = queue_log_get(g->q.log, f->topic, f->query.partition, offset, &m);
+            enum queue_log_got got = look_up(g, f->topic, f->query.partition, offset, &m);
             if (got == QUEUE_LOG_LOADING) {
                 return false;
             }

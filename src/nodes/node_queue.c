@@ -6,7 +6,7 @@
  * leadership is in flight (G4). */
 #include "nodes/node_internal.h"
 
-enum { DEDUP_MS = 120000, DEDUP_COUNT = 100000, DUE_RETRY_MS = 20, SPACE_RETRY_MS = 100, CARRY_RETRY_MS = 50, CARRY_MAX = 256, TIDY_MS = 1000,
+enum { DEDUP_MS = 120000, DEDUP_COUNT = 100000, DUE_RETRY_MS = 20, SPACE_RETRY_MS = 100, CARRY_RETRY_MS = 50, CARRY_MAX = 256, TIDY_MS = 1000, DAMAGED_RETRY_MS = 5000,
        CHECK_TURNS = 16 };
 
 static void machines_new(struct node *n, struct node_group *g, struct group_queue *q)
@@ -338,12 +338,33 @@ void queue_carry_duty(struct node *n, struct node_group *g)
     }
 }
 
+/* This disk does not give back what it was given: whoever has the messages whole shall lead. */
+static void damaged_duty(struct node *n, struct node_group *g)
+{
+    struct group_queue *q = &g->q;
+    if (!q->damaged || n->now_ms < q->damaged_retry_ms) {
+        return;
+    }
+    q->damaged = false;
+    q->damaged_retry_ms = n->now_ms + DAMAGED_RETRY_MS;
+    node_log(n, LOG_ERROR, "group %u: messages on this node's disk cannot be read or are damaged; if this goes on, move the data directory away and let "
+             "the node rejoin", g->id);
+    node_id_t to = group_leads(g) ? consensus_transfer_target(g->consensus) : 0;
+    if (to != 0 && consensus_transfer(g->consensus, to, n->now_ms)) {
+        group_touch(n, g);
+    }
+}
+
 void queue_housekeeping(struct node *n, struct node_group *g)
 {
     queue_carry_duty(n, g);
     if (n->now_ms >= g->q.tidy_ms) {
         g->q.tidy_ms = n->now_ms + TIDY_MS;
         queue_log_tidy(g->q.log);
+        if (!list_empty(&g->q.fills)) {
+            fills_go_on(n, g);
+        }
+        damaged_duty(n, g);
     }
 }
 

@@ -24,6 +24,8 @@ struct group_queue {
     uint64_t due_retry_ms;
     uint64_t carry_retry_ms;    /* OPEN and DROP to the other groups */
     uint64_t tidy_ms;
+    bool damaged;               /* a chunk could not be read, or is not what was written (node_fills.c) */
+    uint64_t damaged_retry_ms;
     struct list parked;         /* leader: claims that found nothing, or are in the log (node_claims.c) */
     struct map parked_by_req, parked_at;
     uint32_t n_parked;

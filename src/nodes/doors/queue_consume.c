@@ -212,8 +212,8 @@ static void put_headers(struct buf *b, const struct message *msg)
 void put_message(struct buf *b, const struct topic_ref *t, const struct delivery *d, uint32_t partition, const struct queue_message *m)
 {
     struct message msg = {0};
-    bool fields = m->flags & MESSAGE_FIELDS;
-    if (!fields) {
+    bool fields = m->flags != 255 && (m->flags & MESSAGE_FIELDS) != 0;
+    if (!fields && m->flags != 255) {
         message_get(m->body, &msg);
     }
     resp_map(b, d != NULL ? 7 : 5);
