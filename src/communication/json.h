@@ -31,6 +31,17 @@ bool json_duration_named(struct json_in *in, const char *seconds, const char *ms
 /* A 64-bit number as a string of digits or as a number. */
 bool json_id(struct json_in *in, const char *name, bool need, uint64_t *out);
 
+/* json_list.c. A whole number. */
+bool json_count(struct json_in *in, const char *name, uint64_t min, uint64_t max, uint64_t *out);
+/* A list: absent is none, else 1 to max of them; then its items. An object's item is borrowed: no json_end. */
+bool json_list(struct json_in *in, const char *name, size_t max, size_t *n);
+bool json_list_object(struct json_in *in, const char *name, size_t i, struct json_in *item);
+bool json_list_text(struct json_in *in, const char *name, size_t i, size_t bytes_max, slice_t *out);
+/* An object whose values are strings; fn answers false to refuse any more. */
+bool json_pairs(struct json_in *in, const char *name, size_t max, bool (*fn)(void *arg, slice_t key, slice_t value), void *arg);
+/* Appends a field's bytes: of base64 when "encoding" beside it says so; other JSON than a string is taken as its text. */
+bool json_bytes(struct json_in *in, const char *name, size_t bytes_max, struct buf *out);
+
 /* Writing. A string that is not UTF-8 (or holds NUL) becomes {"encoding":"base64","data":"..."}. */
 void json_put_string(struct buf *out, slice_t s);
 void json_put_str(struct buf *out, const char *s);

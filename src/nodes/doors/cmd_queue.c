@@ -329,6 +329,43 @@ void handle_queue_publishbatch(struct call *c)
     }
 }
 
+/* Messages with options of their own: topic, how many, then of each the payload, the number of its options' words and these. No client of
+ * RESP sends it: a pipeline of QUEUE.PUBLISH is the same there. */
+static void publish_many(struct call *c)
+{
+    uint64_t count, words;
+    struct publish_options o;
+    uint32_t at = 3;
+    struct topic_ref *t = call_topic(c, c->argv[1], WANT_OR_CREATE);
+    if (t == NULL || !arg_u64(c, c->argv[2], "the number of messages", 1, UINT32_MAX, &count)) {
+        return;
+    }
+    uint32_t whole = c->argc;
+    for (uint64_t i = 0; i < count; i++, at += 2 + (uint32_t)words) {
+        syn_assert(at + 1 < whole);
+        if (!arg_u64(c, c->argv[at + 1], "the number of words", 0, whole - at - 2, &words)) {
+            return;
+        }
+        c->argc = at + 2 + (uint32_t)words;
+        bool ok = publish_options(c, at + 2, &o);
+        c->argc = whole;
+        if (!ok) {
+            return;
+        }
+    }
+    struct publish_multi *m = publish_multi_new(c, (uint32_t)count);
+    at = 3;
+    for (uint32_t i = 0; i < count; i++, at += 2 + (uint32_t)words) {
+        arg_u64(c, c->argv[at + 1], "the number of words", 0, whole, &words);
+        c->argc = at + 2 + (uint32_t)words;
+        publish_options(c, at + 2, &o);
+        c->argc = whole;
+        publish_one(c, t, c->argv[at], &o, m, i);
+    }
+}
+
+const struct command queue_publish_many = {.name = "QUEUE.PUBLISH", .flags = CMD_WRITE, .fn = publish_many};
+
 /* GROUP g at the place where every command but PUBLISH has it. */
 bool arg_group(struct call *c, uint32_t at, slice_t *group)
 {

@@ -203,6 +203,7 @@ static void take_lag(struct multi *m, uint32_t part, slice_t reply)
         bool found = false;
         for (uint32_t k = 0; k < p.groups && get_group_row(&r, &g); k++) {
             found = true;
+            m->args[6]++;
             m->args[0] += g.lag;
             m->args[1] += g.pending;
             m->args[2] += g.available + g.waiting;
@@ -284,9 +285,8 @@ static void take_groups(struct multi *m, uint32_t part, slice_t reply)
     }
 }
 
-static void take_members(struct multi *m, uint32_t part, slice_t reply)
+static void put_members(struct multi *m, struct buf *b, slice_t reply)
 {
-    (void)part;
     struct reader r = reader_of(reply);
     if (reader_u8(&r) != TOPIC_DONE) {
         return;
@@ -296,20 +296,26 @@ static void take_members(struct multi *m, uint32_t part, slice_t reply)
         slice_t name = reader_bytes(&r);
         uint64_t node = reader_u64(&r), ttl = reader_u64(&r), heard = reader_u64(&r);
         uint32_t parts = reader_u32(&r);
-        resp_map(&m->out, 5);
-        resp_bulk_str(&m->out, "consumer");
-        resp_bulk(&m->out, name);
-        resp_bulk_str(&m->out, "node");
-        resp_bulk_str(&m->out, node == m->n->opt.self ? node_name_of(m->n, m->n->opt.self) : node_name_of(m->n, (node_id_t)node));
-        put_field(&m->out, "ttl_ms", ttl);
-        put_field(&m->out, "heard_ms", heard);
-        resp_bulk_str(&m->out, "partitions");
-        resp_array(&m->out, parts);
+        resp_map(b, 5);
+        resp_bulk_str(b, "consumer");
+        resp_bulk(b, name);
+        resp_bulk_str(b, "node");
+        resp_bulk_str(b, node == m->n->opt.self ? node_name_of(m->n, m->n->opt.self) : node_name_of(m->n, (node_id_t)node));
+        put_field(b, "ttl_ms", ttl);
+        put_field(b, "heard_ms", heard);
+        resp_bulk_str(b, "partitions");
+        resp_array(b, parts);
         for (uint32_t k = 0; k < parts; k++) {
-            resp_int(&m->out, reader_u32(&r));
+            resp_int(b, reader_u32(&r));
         }
         m->rows++;
     }
+}
+
+static void take_members(struct multi *m, uint32_t part, slice_t reply)
+{
+    (void)part;
+    put_members(m, &m->out, reply);
 }
 
 void handle_queue_groups(struct call *c)
@@ -328,6 +334,81 @@ void handle_queue_groups(struct call *c)
     request_submit(c->n, multi_query(m, 0, 0, &q));
     multi_begin(m);
 }
+
+/* A group as one: who is in it, and how far it is. */
+enum { PART_MEMBERS = UINT32_MAX, PART_GROUPS = UINT32_MAX - 1 };
+
+static void take_generation(struct multi *m, slice_t reply)
+{
+    struct reader r = reader_of(reply);
+    uint32_t n = reader_u8(&r) == TOPIC_DONE ? reader_u32(&r) : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        slice_t name = reader_bytes(&r);
+        uint64_t generation = reader_u64(&r);
+        reader_u32(&r);
+        uint64_t rebalances = reader_u64(&r);
+        if (slice_eq(name, buf_slice(&m->name))) {
+            m->args[4] = generation;
+            m->args[5] = rebalances;
+            m->args[6]++;
+        }
+    }
+}
+
+static void take_group_part(struct multi *m, uint32_t part, slice_t reply)
+{
+    if (part == PART_MEMBERS) {
+        put_members(m, &m->side, reply);
+    } else if (part == PART_GROUPS) {
+        take_generation(m, reply);
+    } else {
+        take_lag(m, part, reply);
+    }
+}
+
+static void end_group(struct multi *m, struct buf *b)
+{
+    if (m->args[6] == 0 && m->rows == 0) {
+        topic_code_error(b, TOPIC_NO_GROUP, topic_name(m->topic));
+        return;
+    }
+    resp_map(b, 11);
+    resp_bulk_str(b, "group");
+    resp_bulk(b, buf_slice(&m->name));
+    resp_bulk_str(b, "topic");
+    resp_bulk(b, topic_name(m->topic));
+    put_field(b, "generation", m->args[4]);
+    put_field(b, "rebalances", m->args[5]);
+    put_field(b, "lag", m->args[0]);
+    put_field(b, "in_flight", m->args[1]);
+    put_field(b, "waiting", m->args[2]);
+    put_field(b, "dead", m->args[3]);
+    put_field(b, "oldest_ms", m->sum);
+    resp_bulk_str(b, "members");
+    resp_array(b, m->rows);
+    buf_append_slice(b, buf_slice(&m->side));
+    resp_bulk_str(b, "partitions");
+    multi_put_rows(m, b);
+}
+
+static void group_info(struct call *c)
+{
+    slice_t group;
+    struct topic_ref *t = arg_group(c, 2, &group) ? call_topic(c, c->argv[1], WANT_FRESH) : NULL;
+    if (t == NULL) {
+        return;
+    }
+    struct multi *m = multi_new(c, t, take_group_part, end_group);
+    buf_append_slice(&m->name, group);
+    struct queue_query q = {.kind = QQ_GROUPS, .topic = t->id};
+    request_submit(c->n, multi_query(m, 0, PART_GROUPS, &q));
+    q = (struct queue_query){.kind = QQ_MEMBERS, .topic = t->id, .name = group};
+    request_submit(c->n, multi_query(m, 0, PART_MEMBERS, &q));
+    ask_info(m, t, group);
+    multi_begin(m);
+}
+
+const struct command queue_group_info = {.name = "QUEUE.GROUPS", .flags = CMD_READ, .fn = group_info};
 
 static void take_peek(struct multi *m, uint32_t partition, slice_t reply)
 {

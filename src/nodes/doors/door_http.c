@@ -127,11 +127,16 @@ void http_refuse(struct http_call *h, int status, const char *code, const char *
 
 void http_command(struct http_call *h, const slice_t *argv, uint32_t argc, http_view_fn view)
 {
+    const struct command *cmd = command_find(h->n->doors, argv[0]);
+    syn_assert(cmd != NULL);
+    http_command_as(h, cmd, argv, argc, view);
+}
+
+void http_command_as(struct http_call *h, const struct command *cmd, const slice_t *argv, uint32_t argc, http_view_fn view)
+{
     struct node *n = h->n;
-    struct call c = {.n = n, .conn = h->conn, .argc = argc, .argv = argv, .reply = &n->doors->scratch, .slot = h->slot};
+    struct call c = {.n = n, .conn = h->conn, .cmd = cmd, .argc = argc, .argv = argv, .reply = &n->doors->scratch, .slot = h->slot};
     buf_clear(c.reply);
-    c.cmd = command_find(n->doors, argv[0]);
-    syn_assert(c.cmd != NULL);
     n->doors->total_commands++;
     h->conn->last_command = c.cmd->name;
     conn_slot(h->conn, h->slot)->view = view;

@@ -38,6 +38,8 @@ void http_refuse(struct http_call *h, int status, const char *code, const char *
     __attribute__((format(printf, 5, 6)));
 /* Executes a RESP command; its reply, now or later, goes through `view`, errors through the table of words. */
 void http_command(struct http_call *h, const slice_t *argv, uint32_t argc, http_view_fn view);
+/* The same for a command that is not in the table. */
+void http_command_as(struct http_call *h, const struct command *cmd, const slice_t *argv, uint32_t argc, http_view_fn view);
 void http_write(struct node *n, const struct door_slot *s, const struct http_answer *a, struct buf *out);
 /* {"error":..,"code":..,"detail":..  without the closing brace. */
 void http_write_error(struct buf *body, const char *code, slice_t text);
@@ -62,6 +64,34 @@ void http_session_create(struct http_call *h);
 void http_session_keepalive(struct http_call *h);
 void http_session_end(struct http_call *h);
 void http_sessions(struct http_call *h);
+
+/* http_queue.c */
+void http_publish(struct http_call *h);
+void http_consume(struct http_call *h);
+void http_ack(struct http_call *h);
+void http_nack(struct http_call *h);
+void http_extend(struct http_call *h);
+void http_redrive(struct http_call *h);
+void http_topics(struct http_call *h);
+void http_topic_create(struct http_call *h);
+void http_topic(struct http_call *h);           /* and its dead letters */
+void http_topic_delete(struct http_call *h);
+void http_group(struct http_call *h);
+
+/* http_queue_view.c: replies of the queue's commands as JSON */
+void view_published(struct http_answer *a, slice_t reply);
+void view_published_many(struct http_answer *a, slice_t reply);
+void view_consumed(struct http_answer *a, slice_t reply);
+void view_acked(struct http_answer *a, slice_t reply);
+void view_nacked(struct http_answer *a, slice_t reply);
+void view_extended(struct http_answer *a, slice_t reply);
+void view_redriven(struct http_answer *a, slice_t reply);
+void view_topics(struct http_answer *a, slice_t reply);
+void view_topic(struct http_answer *a, slice_t reply);
+void view_topic_created(struct http_answer *a, slice_t reply);
+void view_topic_deleted(struct http_answer *a, slice_t reply);
+void view_dead(struct http_answer *a, slice_t reply);
+void view_group(struct http_answer *a, slice_t reply);
 
 /* share/openapi.json, embedded at build time. */
 extern const unsigned char openapi_json[];

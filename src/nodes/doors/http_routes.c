@@ -28,6 +28,17 @@ static const struct route ROUTES[] = {
     {"/session/", METHOD_PUT, http_session_keepalive},
     {"/session/", METHOD_DELETE, http_session_end},
     {"/sessions", METHOD_GET, http_sessions},
+    {"/publish", METHOD_POST, http_publish},
+    {"/consume", METHOD_POST, http_consume},
+    {"/ack", METHOD_POST, http_ack},
+    {"/nack", METHOD_POST, http_nack},
+    {"/extend", METHOD_POST, http_extend},
+    {"/redrive", METHOD_POST, http_redrive},
+    {"/topics", METHOD_GET, http_topics},
+    {"/topic", METHOD_POST, http_topic_create},
+    {"/topic/", METHOD_GET, http_topic},
+    {"/topic/", METHOD_DELETE, http_topic_delete},
+    {"/group/", METHOD_GET, http_group},
 };
 enum { ROUTE_COUNT = sizeof ROUTES / sizeof ROUTES[0] };
 

@@ -35,6 +35,10 @@ bool arg_option(struct call *c, uint32_t i, slice_t *v);     /* the value behind
 bool arg_unknown(struct call *c, slice_t word);               /* refuses; false */
 bool arg_group(struct call *c, uint32_t at, slice_t *group);  /* GROUP name */
 
+extern const struct command queue_publish_many; /* for the HTTP door */
+/* cmd_queue_query.c: a consumer group as one map: members, generation, lag; topic GROUP group */
+extern const struct command queue_group_info;
+
 /* queue_topics.c */
 enum topic_want {
     WANT_TOPIC,
@@ -154,12 +158,12 @@ struct multi {
     multi_end_fn end;
     uint64_t sum, stale;
     uint32_t want, rows;
-    struct buf out, name;        /* for the handlers */
+    struct buf out, side, name;  /* for the handlers */
     struct multi_row *order;     /* owned; rows of `out` with their keys: multi_put_rows sorts by them */
     uint32_t n_order, cap_order;
     enum metric_request_type metric;
     uint64_t began_ms;
-    uint64_t args[4];
+    uint64_t args[8];
     uint64_t parts_asked[LIMIT_PARTITIONS / 64];
     enum publish_view view;
 };

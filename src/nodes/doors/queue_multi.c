@@ -23,6 +23,7 @@ static void multi_free(struct multi *m)
     list_remove(&m->link);
     buf_fini(&m->error);
     buf_fini(&m->out);
+    buf_fini(&m->side);
     buf_fini(&m->name);
     free(m->order);
     free(m);
