@@ -94,7 +94,7 @@ struct sim_result {
     struct buf trace;      /* the last lines when options.trace; owned by the caller (buf_fini) */
     uint64_t fired[FAULT_COUNT];
     uint64_t events, steps, frames, ops, grants, entries, checked_ops, unknown, virtual_ms;
-    uint64_t publishes, deliveries, redelivered, acks, dead;
+    uint64_t publishes, deliveries, redelivered, acks, dead, holes;
     uint64_t snapshots, installs, elections, restarts, answers_ok, answers_error, answers_uncertain;
 };
 

@@ -358,8 +358,9 @@ static void print_text(const struct command *c, const struct totals *t, double t
     printf("starts %llu, elections %llu, snapshots %llu, installs %llu; history operations %llu, unknown verdicts %llu\n",
            (unsigned long long)s->restarts, (unsigned long long)s->elections, (unsigned long long)s->snapshots,
            (unsigned long long)s->installs, (unsigned long long)s->checked_ops, (unsigned long long)s->unknown);
-    printf("published %llu, delivered %llu, of which again %llu, acknowledged %llu, dead %llu\n", (unsigned long long)s->publishes,
-           (unsigned long long)s->deliveries, (unsigned long long)s->redelivered, (unsigned long long)s->acks, (unsigned long long)s->dead);
+    printf("published %llu, delivered %llu, of which again %llu, acknowledged %llu, dead %llu, damaged %llu\n", (unsigned long long)s->publishes,
+           (unsigned long long)s->deliveries, (unsigned long long)s->redelivered, (unsigned long long)s->acks, (unsigned long long)s->dead,
+           (unsigned long long)s->holes);
     printf("faults:");
     for (uint32_t f = 0; f < FAULT_COUNT; f++) {
         printf(" %s %llu", fault_name((enum sim_fault)f), (unsigned long long)s->fired[f]);
