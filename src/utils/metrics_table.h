@@ -27,6 +27,37 @@
     X(LOCK_FORCED_TOTAL, COUNTER, "synaxis_lock_forced_total", NONE, "Locks taken away by LOCK.FORCE.")                   \
     X(LOCK_STALE_TOTAL, COUNTER, "synaxis_lock_stale_total", NONE, "Commands that named a lock no longer held.")          \
     X(LOCK_STATE_BYTES, GAUGE, "synaxis_lock_state_bytes", NONE, "Memory of the lock tables, estimated.")                 \
+    X(QUEUE_TOPICS, GAUGE, "synaxis_queue_topics", NONE, "Topics; 0 where group 0 is not replicated.")                    \
+    X(QUEUE_PARTITIONS, GAUGE, "synaxis_queue_partitions", NONE, "Partitions in the groups this node replicates.")        \
+    X(QUEUE_SIZE, GAUGE, "synaxis_queue_size", NONE,                                                                      \
+      "Messages not yet given to every consumer group (nor any, without groups); of one topic: QUEUE.INFO.")              \
+    X(QUEUE_BYTES, GAUGE, "synaxis_queue_bytes", NONE, "Bytes of these messages.")                                        \
+    X(QUEUE_YOUNG_BYTES, GAUGE, "synaxis_queue_young_bytes", NONE,                                                        \
+      "Bytes of messages in memory that the disk has not taken yet.")                                                     \
+    X(QUEUE_STATE_BYTES, GAUGE, "synaxis_queue_state_bytes", NONE, "Memory of partitions and positions, estimated.")      \
+    X(QUEUE_IN_FLIGHT, GAUGE, "synaxis_queue_in_flight", NONE, "Deliveries neither acknowledged nor over.")               \
+    X(QUEUE_DEAD, GAUGE, "synaxis_queue_dead", NONE, "Dead letters that were not redriven.")                              \
+    X(QUEUE_PUBLISHED_TOTAL, COUNTER, "synaxis_queue_published_total", NONE, "Messages published.")                       \
+    X(QUEUE_DUPLICATES_TOTAL, COUNTER, "synaxis_queue_duplicates_total", NONE,                                            \
+      "Publishes whose producer id was known: stored once.")                                                              \
+    X(QUEUE_DELIVERIES_TOTAL, COUNTER, "synaxis_queue_deliveries_total", NONE, "Deliveries to consumers.")                \
+    X(QUEUE_REDELIVERIES_TOTAL, COUNTER, "synaxis_queue_redeliveries_total", NONE,                                        \
+      "Deliveries of messages that were delivered before.")                                                               \
+    X(QUEUE_ACKED_TOTAL, COUNTER, "synaxis_queue_acked_total", NONE, "Deliveries acknowledged.")                          \
+    X(QUEUE_NACKED_TOTAL, COUNTER, "synaxis_queue_nacked_total", NONE, "Deliveries refused by their consumers.")          \
+    X(QUEUE_DEAD_LETTERS_TOTAL, COUNTER, "synaxis_queue_dead_letters_total", NONE, "Messages that died.")                 \
+    X(QUEUE_REDRIVEN_TOTAL, COUNTER, "synaxis_queue_redriven_total", NONE, "Dead letters made available again.")          \
+    X(QUEUE_EXPIRED_TOTAL, COUNTER, "synaxis_queue_expired_total", NONE,                                                  \
+      "Messages gone by RETENTION or MAXAGE before all had consumed them.")                                               \
+    X(QUEUE_STALE_RECEIPTS_TOTAL, COUNTER, "synaxis_queue_stale_receipts_total", NONE,                                    \
+      "Settlements of deliveries that were over.")                                                                        \
+    X(QUEUE_CONSUMER_GROUPS, GAUGE, "synaxis_queue_consumer_groups", NONE,                                                \
+      "Consumer groups with members, or that had some; 0 where group 0 is not replicated.")                               \
+    X(QUEUE_MEMBERS, GAUGE, "synaxis_queue_consumer_group_members", NONE, "Live members of consumer groups.")             \
+    X(QUEUE_REBALANCES_TOTAL, COUNTER, "synaxis_queue_rebalances_total", NONE,                                            \
+      "Changes of a consumer group's assignment.")                                                                        \
+    X(QUEUE_MEMBERS_EXPIRED_TOTAL, COUNTER, "synaxis_queue_members_expired_total", NONE,                                  \
+      "Members not heard of for their TTL.")                                                                              \
     X(CONSENSUS_GROUPS_LED, GAUGE, "synaxis_consensus_groups_led", NONE, "Groups this node leads.")                       \
     X(CONSENSUS_ELECTIONS_TOTAL, COUNTER, "synaxis_consensus_elections_total", NONE, "Elections this node stood in.")     \
     X(CONSENSUS_LEADER_CHANGES_TOTAL, COUNTER, "synaxis_consensus_leader_changes_total", NONE,                            \

@@ -7,7 +7,7 @@ import time
 
 from harness import SLOW, Cluster, retry, wait_for
 from openapi import Checked, load
-from queue_help import consume, publish
+from queue_help import ack, consume, publish
 
 RAW = bytes(range(256))
 
@@ -207,3 +207,37 @@ def test_the_document_names_every_path_of_the_queue():
     paths = load()['paths']
     for path in ('/publish', '/consume', '/ack', '/nack', '/extend', '/redrive', '/topics', '/topic', '/topic/{topic}', '/topic/{topic}/dlq', '/group/{group}'):
         assert path in paths, path
+
+
+def sample(node, name):
+    lines = node.request('GET', '/metrics')[1].splitlines()
+    return next(int(line.rsplit(' ', 1)[1]) for line in lines if line.startswith(name + '{'))
+
+
+def test_metrics_and_info_follow_what_happens_to_messages():
+    with Cluster(3) as cluster:
+        client = cluster.nodes[0].client()
+        retry(client.cmd, 'QUEUE.CREATE', 'm', 'PARTITIONS', 3, 'MAXDELIVER', 1)
+        for i in range(12):
+            publish(client, 'm', f'm{i}', 'KEY', f'{i % 10}', 'ID', f'{i % 10}')
+        got = []
+        while len(got) < 10:
+            got += consume(client, 'm', count=10, block=3000)
+        ack(client, 'm', got[:6])
+        client.cmd('QUEUE.NACK', 'm', 'GROUP', 'g', got[6]['receipt'], 'FATAL')
+        for i in range(5):
+            publish(client, 'm', f'more{i}')
+        expected = {'published_total': 15, 'duplicates_total': 2, 'deliveries_total': 10, 'acked_total': 6, 'dead_letters_total': 1, 'dead': 1,
+                    'in_flight': 3, 'size': 5, 'topics': 1, 'partitions': 3, 'consumer_group_members': 1, 'rebalances_total': 1}
+        for node in cluster.nodes:  # with three copies of everything each node has all of it
+            found = {}
+
+            def counted(node=node, found=found):
+                found.update({n: sample(node, 'synaxis_queue_' + n) for n in expected})
+                return found == expected
+            try:
+                wait_for(f'{node.name} to count', counted, 5)
+            except AssertionError:
+                assert found == expected, f'{node.name}: {found}'
+        info = client.cmd('INFO', 'queues')
+        assert 'queue_published:15' in info and 'queue_messages:5' in info and 'topics:1' in info, info

@@ -80,13 +80,31 @@ static void info_locks(struct node *n, struct buf *b)
                (unsigned long long)sum.expirations);
 }
 
+static void info_queues(struct node *n, struct buf *b)
+{
+    struct queue_sm_stats s;
+    struct topics_stats t;
+    uint64_t young;
+    queue_stats_of(n, &s, &t, &young);
+    const struct { const char *name; uint64_t value; } rows[] = {
+        {"topics", t.topics}, {"queue_partitions", s.partitions}, {"queue_messages", s.messages}, {"queue_bytes", s.bytes},
+        {"queue_young_bytes", young}, {"queue_in_flight", s.in_flight}, {"queue_dead", s.dead}, {"queue_published", s.published},
+        {"queue_duplicates", s.duplicates}, {"queue_deliveries", s.delivered}, {"queue_redeliveries", s.redelivered},
+        {"queue_acked", s.acked}, {"queue_dead_letters", s.dead_lettered}, {"queue_expired", s.expired},
+        {"consumer_groups", t.groups}, {"consumer_group_members", t.members}, {"queue_rebalances", t.rebalances}};
+    buf_append_str(b, "# Queues\r\n");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buf_printf(b, "%s:%llu\r\n", rows[i].name, (unsigned long long)rows[i].value);
+    }
+}
+
 void handle_info(struct call *c)
 {
     struct buf b = {0};
     static const struct {
         const char *name;
         void (*fn)(struct node *n, struct buf *b);
-    } sections[] = {{"server", info_server}, {"clients", info_clients}, {"stats", info_stats}, {"locks", info_locks}, {"synaxis", info_synaxis}};
+    } sections[] = {{"server", info_server}, {"clients", info_clients}, {"stats", info_stats}, {"locks", info_locks}, {"queues", info_queues}, {"synaxis", info_synaxis}};
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
         if (wants(c, sections[i].name)) {
             sections[i].fn(c->n, &b);

@@ -194,6 +194,9 @@ bool arg_name(struct call *c, slice_t s, const char *what, size_t max);
 void cluster_nodes(struct node *n, struct buf *b);
 void cluster_groups(struct node *n, struct buf *b);
 
+/* http_metrics.c: sums over the groups replicated here; INFO shows them too */
+void queue_stats_of(const struct node *n, struct queue_sm_stats *sum, struct topics_stats *topics, uint64_t *young);
+
 /* cmd_walk.c */
 /* Asks group after group, beginning with q's cursor, and fills the call's reply place with their answers as one (LIST until
  * its count is full). only >= 0: that group alone. q->match is copied. */

@@ -43,6 +43,62 @@ static void fill_locks(struct node *n)
     metrics_set(m, METRIC_LOCK_STATE_BYTES, sum.bytes);
 }
 
+void queue_stats_of(const struct node *n, struct queue_sm_stats *sum, struct topics_stats *topics, uint64_t *young)
+{
+    *sum = (struct queue_sm_stats){0};
+    *topics = (struct topics_stats){0};
+    *young = 0;
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        const struct group_queue *q = &n->groups[i].q;
+        struct queue_sm_stats st;
+        if (q->sm == NULL) {
+            continue;
+        }
+        queue_sm_stats(q->sm, &st);
+        const uint64_t *from = (const uint64_t *)&st;
+        uint64_t *to = (uint64_t *)sum;
+        for (size_t k = 0; k < sizeof st / sizeof *from; k++) { /* nothing but counts */
+            to[k] += from[k];
+        }
+        *young += queue_log_young_bytes(q->log);
+        if (q->topics != NULL) {
+            topics_stats(q->topics, topics);
+        }
+    }
+}
+
+/* Without labels: a topic's name is a client's word, and there may be 100,000 of them. */
+static void fill_queues(struct node *n)
+{
+    struct queue_sm_stats s;
+    struct topics_stats t;
+    uint64_t young;
+    struct metrics *m = &n->metrics;
+    queue_stats_of(n, &s, &t, &young);
+    metrics_set(m, METRIC_QUEUE_TOPICS, t.topics);
+    metrics_set(m, METRIC_QUEUE_PARTITIONS, s.partitions);
+    metrics_set(m, METRIC_QUEUE_SIZE, s.messages);
+    metrics_set(m, METRIC_QUEUE_BYTES, s.bytes);
+    metrics_set(m, METRIC_QUEUE_YOUNG_BYTES, young);
+    metrics_set(m, METRIC_QUEUE_STATE_BYTES, s.memory);
+    metrics_set(m, METRIC_QUEUE_IN_FLIGHT, s.in_flight);
+    metrics_set(m, METRIC_QUEUE_DEAD, s.dead);
+    metrics_set(m, METRIC_QUEUE_PUBLISHED_TOTAL, s.published);
+    metrics_set(m, METRIC_QUEUE_DUPLICATES_TOTAL, s.duplicates);
+    metrics_set(m, METRIC_QUEUE_DELIVERIES_TOTAL, s.delivered);
+    metrics_set(m, METRIC_QUEUE_REDELIVERIES_TOTAL, s.redelivered);
+    metrics_set(m, METRIC_QUEUE_ACKED_TOTAL, s.acked);
+    metrics_set(m, METRIC_QUEUE_NACKED_TOTAL, s.nacked);
+    metrics_set(m, METRIC_QUEUE_DEAD_LETTERS_TOTAL, s.dead_lettered);
+    metrics_set(m, METRIC_QUEUE_REDRIVEN_TOTAL, s.redriven);
+    metrics_set(m, METRIC_QUEUE_EXPIRED_TOTAL, s.expired);
+    metrics_set(m, METRIC_QUEUE_STALE_RECEIPTS_TOTAL, s.stale);
+    metrics_set(m, METRIC_QUEUE_CONSUMER_GROUPS, t.groups);
+    metrics_set(m, METRIC_QUEUE_MEMBERS, t.members);
+    metrics_set(m, METRIC_QUEUE_REBALANCES_TOTAL, t.rebalances);
+    metrics_set(m, METRIC_QUEUE_MEMBERS_EXPIRED_TOTAL, t.expired_members);
+}
+
 static void fill_groups(struct node *n)
 {
     uint64_t led = 0, elections = 0;
@@ -90,6 +146,7 @@ void http_metrics(struct http_call *h)
 {
     struct http_answer a = {.n = h->n, .status = 200, .type = "text/plain; version=0.0.4; charset=utf-8"};
     fill_locks(h->n);
+    fill_queues(h->n);
     fill_groups(h->n);
     fill_node(h->n);
     metrics_render(&h->n->metrics, node_name_of(h->n, h->n->opt.self), &a.body);
