@@ -251,7 +251,7 @@ void queue_op_claim(struct queue_sm *sm, struct reader *r)
     sm->out->results[sm->out->n_results - 1].topic = c.topic;
     cl.left = c.count < LIMIT_CLAIM_MESSAGES ? c.count : LIMIT_CLAIM_MESSAGES;
     cl.visibility_ms = c.visibility_ms > 0 ? c.visibility_ms : t->config.visibility_ms;
-    cl.deadline_ms = cl.visibility_ms > 0 ? add_sat(sm->time_ms, cl.visibility_ms) : UINT64_MAX;
+    cl.deadline_ms = cl.visibility_ms > 0 ? add_sat(sm->time_ms, cl.visibility_ms / (MUTANT("Q5") ? 2 : 1)) : UINT64_MAX;
     struct claim_refusal no = {0};
     size_t count = cl.out->len;
     buf_put_u32(cl.out, 0);

@@ -403,6 +403,9 @@ static enum publish_status publish_one(struct queue_sm *sm, const struct publish
     }
     queue_snap_touch(sm, p);
     *offset = p->end;
+    if (MUTANT("Q1") && p->end % 16 == 7 && it->key_hash % 2 == 0) {
+        return PUBLISH_OK;
+    }
     part_append(sm, p, it, *id);
     if (it->dedup.len > 0) {
         remember(sm, it, *offset, *id);
