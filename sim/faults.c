@@ -6,7 +6,7 @@
  *
  * Invariants: F1 at most one node ever loses its disk, so a majority of memories survives. F2 after faults_heal nothing new goes
  * wrong, and a quorum is whole; what is left broken stays so. */
-#include "sim_internal.h"
+#include "sim_queue.h"
 
 #include <stdlib.h>
 
@@ -330,7 +330,7 @@ void faults_heal(struct sim *s)
     uint32_t members = s->n_nodes - (s->shrank != 0), replicas = members < SIM_REPLICAS_MAX ? members : SIM_REPLICAS_MAX;
     uint32_t spare = (replicas - 1) / 2;
     spare = sim_others_whole(s, NULL) ? spare : 0; /* who lost its disk may still be learning, and a new cluster needs all members once */
-    uint32_t leave = spare > 0 && prng_chance(&s->prng, 300000) ? (uint32_t)prng_range(&s->prng, 1, spare) : 0;
+    uint32_t leave = spare > 0 && !s->queue->polite && prng_chance(&s->prng, 300000) ? (uint32_t)prng_range(&s->prng, 1, spare) : 0;
     for (uint32_t i = 0; i < s->n_nodes; i++) {
         struct sim_node *n = &s->nodes[i];
         files_mem_fail(n->disk, FILES_MEM_OPS, 0, 0);
