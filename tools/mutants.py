@@ -70,6 +70,7 @@ WHAT = {
     'S54': 'a message that dies is gone',
     'S55': 'a publish that is tried again is stored twice',
     'Q1': 'a publish is acknowledged and now and then not stored',
+    'Q3': 'now and then an offset is left out',
     'Q4': 'a key has two messages out at once',
     'Q5': 'a delivery is available again before its time is over',
     'Q6': 'an acknowledged message comes again',

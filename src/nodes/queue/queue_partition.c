@@ -325,7 +325,7 @@ static void part_append(struct queue_sm *sm, struct partition *p, const struct p
         queue_emit_woken(sm, p);
     }
     queue_emit_appended(sm, &(struct queue_appended){p->topic->id, p->number, p->end, id, it->flags, it->body});
-    p->end++;
+    p->end += MUTANT("Q3") && p->end % 32 == 9 ? 2 : 1;
     p->last_id = id;
     p->entries_added++;
     p->published++;
