@@ -246,7 +246,7 @@ static void drain(struct sim *s, struct sim_client *c)
 {
     struct sim_queue *q = s->queue;
     char why[200];
-    if (q->drained || model_drained(s, why, sizeof why)) {
+    if (q->drained || model_left(s, why, sizeof why) == 0) {
         q->drained = true;
         c->state = CLIENT_STOPPED;
         client_close(s, c);

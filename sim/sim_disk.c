@@ -6,6 +6,7 @@
  * Invariants: S1 EV_LOG_DONE(seq) is given only after store_sync covered every append up to seq. S2 a store that failed ends its
  * process at once (W5). */
 #include "sim_internal.h"
+#include "nodes/queue/queue_log_verify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ bool sim_disk_open(struct sim *s, struct sim_node *n)
         .cluster_key = n->opt.cluster_key,
         .groups = s->n_groups,
         .segment_bytes = SEGMENT_BYTES,
+        .backlog_check = queue_log_check_bytes,
     };
     enum store_status st = store_open(&files, &o, &n->store, &n->recovered, &error);
     files_mem_fail(n->disk, FILES_MEM_OPS, 0, 0);
@@ -137,11 +139,11 @@ static void store_broke(struct sim *s, struct sim_node *n)
     sim_node_die(s, n, DEATH_PROCESS);
 }
 
-static void space(struct sim *s, struct sim_node *n, bool low)
+static void space(struct sim *s, struct sim_node *n, uint8_t level)
 {
-    if (n->space_low != low) {
-        n->space_low = low;
-        sim_at(s, s->now_us, SIM_SPACE, n->index, low, 0, NULL);
+    if (n->space_low != level) {
+        n->space_low = level;
+        sim_at(s, s->now_us, SIM_SPACE, n->index, level, 0, NULL);
     }
 }
 
@@ -182,7 +184,7 @@ static void flush_begin(struct sim *s, struct sim_node *n)
         if (st == STORE_FULL) {
             n->retrying = true;
             sim_at(s, s->now_us + RETRY_US, SIM_LOG_RETRY, n->index, 0, 0, NULL);
-            space(s, n, true);
+            space(s, n, 2);
             return;
         }
         if (st != STORE_OK) {
@@ -235,7 +237,7 @@ static void upkeep(struct sim *s, struct sim_node *n)
     }
     enum store_status st = store_prepare(n->store);
     if (st == STORE_FULL) {
-        space(s, n, true);
+        space(s, n, 1);
         if (!n->preparing) {
             n->preparing = true;
             sim_at(s, s->now_us + RETRY_US, SIM_LOG_RETRY, n->index, 1, 0, NULL);
@@ -243,7 +245,7 @@ static void upkeep(struct sim *s, struct sim_node *n)
     } else if (st != STORE_OK) {
         store_broke(s, n);
     } else if (!n->retrying) {
-        space(s, n, false);
+        space(s, n, 0);
     }
 }
 
@@ -263,7 +265,7 @@ static void flush_end(struct sim *s, struct sim_node *n)
     if (!n->up || n->life != life) {
         return;
     }
-    space(s, n, false);
+    space(s, n, 0);
     upkeep(s, n);
     if (n->up && n->life == life) {
         flush_begin(s, n);
@@ -373,6 +375,7 @@ static void job_done(struct sim *s, struct sim_node *n, struct disk_job *j)
     case EF_SNAP_WRITE_RAW:
         st = store_snapshot_write_raw(n->store, j->group, j->index, j->term, j->offset, buf_slice(&j->data), j->last);
         ev.type = EV_SNAP_RAW_WRITTEN;
+        ev.value = st == STORE_CORRUPT;
         ev.offset = j->offset + sent;
         break;
     case EF_SNAP_LOAD: job_load(s, n, j); return;

@@ -41,7 +41,7 @@ enum event_kind {
     SIM_DIAL,          /* a = peer index */
     SIM_LOG_DONE,
     SIM_LOG_RETRY,
-    SIM_SPACE,         /* a = low */
+    SIM_SPACE,         /* a = as EV_LOG_SPACE says it */
     SIM_JOB_DONE,      /* data = struct disk_job */
     SIM_CONN_OPEN,     /* a = connection */
     SIM_CONN_DATA,     /* a = connection, data = struct buf * */
@@ -122,7 +122,8 @@ struct sim_node {
     /* log */
     struct log_batch *queue;
     uint32_t queue_count, queue_cap, in_flight;
-    bool syncing, space_low, retrying, preparing;
+    bool syncing, retrying, preparing;
+    uint8_t space_low; /* as EV_LOG_SPACE says it */
     uint64_t slow_sync_us;
     uint64_t last_job_at;
     struct durable_group durable[SIM_GROUPS_MAX]; /* what is on the disk for certain */

@@ -384,7 +384,8 @@ void sim_node_start(struct sim *s, struct sim_node *n)
     n->last_now_ms = n->mono_base_ms;
     n->node = node_new(&n->opt, &n->recovered, n->mono_base_ms, WALL_BASE_S * 1000ull);
     n->up = true;
-    n->stopping = n->turn_pending = n->space_low = n->syncing = n->retrying = n->preparing = false;
+    n->space_low = 0;
+    n->stopping = n->turn_pending = n->syncing = n->retrying = n->preparing = false;
     n->queue_count = n->in_flight = 0;
     n->timer_at_us = n->busy_until_us = n->slow_cpu_us = n->slow_sync_us = 0;
     memset(n->commit_seen, 0, sizeof n->commit_seen);

@@ -141,7 +141,7 @@ void model_set_out(struct model_position *pos, struct model_pend *x, bool out);
 void model_fail(struct model_topic *t, struct model_position *pos, struct model_pend *x, uint64_t now_ms, uint64_t delay_ms);
 void model_die(struct model_position *pos, struct model_pend *x);
 void model_compare(struct sim *s, const struct sim_node *n, uint32_t group); /* counts, against the machine's */
-bool model_drained(struct sim *s, char *why, size_t size);
+uint64_t model_left(struct sim *s, char *why, size_t size); /* messages that are neither done nor dead, and where the first are */
 uint64_t *model_slot(struct hash_slot **slots, uint64_t *cap, uint64_t *count, uint64_t key); /* 0 when it is new */
 
 /* check_queue.c */

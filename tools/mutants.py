@@ -84,6 +84,7 @@ WHAT = {
     'W9': 'a run of entries does not replace what lay behind it',
     'W12': 'a snapshot counts before the backlog files that it needs are durable',
     'W12-longer': 'a received backlog file takes the place of a longer one',
+    'W13': 'a damaged backlog file is taken from a peer',
     'I1': 'a count of arguments is believed, whatever it is',
     'I31': 'JSON may nest as deep as it likes',
     'I31_BODY': 'a body of any length is taken',

@@ -23,7 +23,7 @@ struct outbox { /* for the loop's thread */
     char failed_text[512];
     struct log_job *jobs;
     struct log_job **jobs_end;
-    bool low;
+    int low; /* as space() says it */
 };
 
 struct log_thread {
@@ -50,7 +50,7 @@ struct log_thread {
     bool log_full;
     bool prepare_full;
     struct log_thread_stats stats;
-    bool told_low;             /* loop thread only */
+    int told_low;             /* loop thread only */
     bool told_failed;
     void (*closed)(void *arg);
 };
@@ -74,7 +74,7 @@ static void post_failure(struct log_thread *t, enum store_status st, const char 
 /* Call with the mutex held. */
 static void update_space(struct log_thread *t)
 {
-    bool low = t->log_full || t->prepare_full;
+    int low = t->log_full ? 2 : t->prepare_full ? 1 : 0;
     if (low != t->out.low) {
         t->out.low = low;
         uv_async_send(&t->async);

@@ -18,7 +18,7 @@ struct log_thread_callbacks {
     /* The store is poisoned: nothing more will ever become durable, the process must stop. Once. text lives for the call. */
     void (*failed)(void *arg, enum store_status status, const char *text);
     /* low: there is no room for the next segment, or not even for what is in flight. Once per change. */
-    void (*space)(void *arg, bool low);
+    void (*space)(void *arg, int level); /* 0: there is room, 1: not for a next segment, 2: none at all */
 };
 
 enum log_job_kind { LOG_JOB_SNAPSHOT_WRITE, LOG_JOB_SNAPSHOT_ABORT, LOG_JOB_READ_RAW, LOG_JOB_WRITE_RAW, LOG_JOB_LOAD, LOG_JOB_TRIM,

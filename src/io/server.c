@@ -3,6 +3,7 @@
 
 #include "io/files_posix.h"
 #include "io/shell.h"
+#include "nodes/queue/queue_log_verify.h"
 #include "storage/store.h"
 #include "utils/assert.h"
 #include "utils/config.h"
@@ -172,6 +173,7 @@ static int server_open_store(struct server *sv)
         .cluster_key = sv->options.cluster_key,
         .groups = sv->options.groups,
         .segment_bytes = SEGMENT_BYTES,
+        .backlog_check = queue_log_check_bytes,
     };
     st = store_open(&sv->files, &o, &sv->store, &sv->recovered, &error);
     if (st != STORE_OK) {

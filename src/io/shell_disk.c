@@ -93,6 +93,7 @@ static void job_done(void *arg, struct log_job *job)
         break;
     case LOG_JOB_WRITE_RAW:
         ev.type = EV_SNAP_RAW_WRITTEN;
+        ev.value = job->status == STORE_CORRUPT;
         ev.offset = job->offset + (uint64_t)(uintptr_t)job->owner;
         break;
     case LOG_JOB_BACKLOG_WRITE:
@@ -165,9 +166,9 @@ static void on_log_failed(void *arg, enum store_status status, const char *text)
     uv_stop(&s->loop);
 }
 
-static void on_log_space(void *arg, bool low)
+static void on_log_space(void *arg, int level)
 {
-    struct event ev = {.type = EV_LOG_SPACE, .value = low};
+    struct event ev = {.type = EV_LOG_SPACE, .value = (uint64_t)level};
     shell_event(arg, &ev);
 }
 

@@ -371,7 +371,7 @@ static void node_dispatch(struct node *n, struct event *ev)
     case EV_LINK_BAD: links_no_frame(n, ev->link, ev->text); break;
     case EV_DIAL_FAILED: links_dial_failed(n, ev->peer); break;
     case EV_LOG_DONE: node_log_done(n, ev->seq, ev->value); break;
-    case EV_LOG_SPACE: node_space(n, ev->value != 0); break;
+    case EV_LOG_SPACE: node_space(n, ev->value); break;
     case EV_SNAP_WRITTEN: snapshot_written(n, g, ev->index, ev->ok); break;
     case EV_SNAP_RAW: snapshot_raw(n, g, ev); break;
     case EV_SNAP_RAW_WRITTEN: snapshot_raw_written(n, g, ev); break;
@@ -383,10 +383,13 @@ static void node_dispatch(struct node *n, struct event *ev)
     }
 }
 
-void node_space(struct node *n, bool low)
+void node_space(struct node *n, uint64_t level)
 {
+    bool low = level > 0;
+    n->space_full = level > 1;
     if (n->space_low != low) {
         n->space_low = low;
+        n->low_bytes = 0;
         node_log(n, low ? LOG_ERROR : LOG_INFO,
                  low ? "disk is full: new writes are refused until there is room" : "disk has room again: writes go on");
     }

@@ -34,10 +34,10 @@ enum event_type {
     EV_LINK_BAD,         /* link, text: the driver closed it because frame_split refused its bytes, for this reason */
     EV_DIAL_FAILED,      /* peer */
     EV_LOG_DONE,         /* seq: every EF_LOG up to seq is durable; value = microseconds of the flush */
-    EV_LOG_SPACE,        /* value = 1: space is low or gone, 0: there is room again */
+    EV_LOG_SPACE,        /* value = 1: no room for a next segment of the log, 2: none in this one, 0: there is room again */
     EV_SNAP_WRITTEN,     /* group, index, ok: EF_SNAP_WRITE with last is durable (or failed) */
     EV_SNAP_RAW,         /* group, index, offset, data, last, ok: answer to EF_SNAP_READ_RAW; peer echoed */
-    EV_SNAP_RAW_WRITTEN, /* group, index, offset = bytes received so far, last, ok: answer to EF_SNAP_WRITE_RAW */
+    EV_SNAP_RAW_WRITTEN, /* group, index, offset = bytes received so far, last, ok: answer to EF_SNAP_WRITE_RAW; value = 1: what came is damaged */
     EV_SNAP_PIECE,       /* group, index, data, last, ok: answer to EF_SNAP_LOAD, in pieces */
     EV_BACKLOG_WRITTEN,  /* group, index = file, offset, ok: answer to EF_BACKLOG_WRITE (written, not synced) */
     EV_BACKLOG_LOADED,   /* group, index = file, offset, data, ok: answer to EF_BACKLOG_READ */

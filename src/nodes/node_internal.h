@@ -148,6 +148,7 @@ struct node_group {
 
     uint64_t bytes_since_snapshot;
     uint64_t last_snapshot_bytes;
+    uint64_t room_ms;           /* when the next snapshot may be tried for the room it makes */
     struct group_snapshot snap;
     struct group_install install;
     uint64_t snapshot_index;
@@ -206,7 +207,8 @@ struct node {
     bool stopping;
     bool stop_sent;
     uint64_t stop_at_ms;
-    bool space_low;
+    bool space_low, space_full; /* no next segment; not even this one takes more */
+    uint64_t low_bytes;         /* taken while low */
     bool failed;
 
     struct node_group *groups; /* opt.groups of them */
@@ -258,7 +260,7 @@ void node_log(struct node *n, enum log_level level, const char *fmt, ...) __attr
 struct node_peer *node_peer_of(struct node *n, node_id_t id);
 const char *node_name_of(const struct node *n, node_id_t id); /* "?" when unknown */
 
-void node_space(struct node *n, bool low);
+void node_space(struct node *n, uint64_t level);
 void node_shutdown(struct node *n);
 /* Who a node instance is in request ids: never 0, lowest bit 0 (waiting requests set it). */
 uint64_t node_origin(uint64_t uuid, uint64_t incarnation);
@@ -350,6 +352,7 @@ bool rejoin_remembers(const struct store_group *sg);            /* recovery: thi
 void rejoin_forgotten(struct node *n, struct node_group *g);    /* no votes from now on, and after a restart neither */
 void rejoin_ask(struct node *n, struct node_group *g);          /* amnesiac replica: asks its leader */
 void rejoin_asked(struct node *n, struct node_group *g, node_id_t who);     /* its leader admits it, others say if they are new, too */
+bool group_is_whole(const struct node *n, const struct node_group *g); /* this replica counts, or has none of it to count */
 void rejoin_told_fresh(struct node *n, struct node_group *g, node_id_t who); /* that replica remembers nothing either */
 void rejoin_config_seen(struct node *n, struct node_group *g);  /* after a configuration was applied */
 void rejoin_begin(struct node *n);                              /* groups without other replicas */
@@ -369,10 +372,13 @@ bool members_restore(struct node *n, struct reader *r);
 void members_announce(struct node *n, struct node_peer *to);
 void members_keepalive(struct node *n, struct node_peer *to);
 void members_on_placement(struct node *n, const struct peer_placement *p);
+/* A group begins with the members that the cluster was created with (node_rejoin.c): until every group has had a leader none is added or
+ * removed. Asked of the leader of group 0. */
+bool members_may_change(const struct node *n);
 void members_payload(struct node *n, struct request *r, uint8_t what, const struct node_member *m); /* META_MEMBER_* */
 void members_rebalance(struct node *n, struct node_group *g);   /* leadership to its place on the ring, now */
 enum { META_MEMBER_ADD = 1, META_MEMBER_REMOVE = 2, META_CLUSTER_ID = 3 };
-enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3, ADMIN_FRESH = 4 };
+enum { ADMIN_REJOIN = 1, ADMIN_TRANSFER = 2, ADMIN_MEMBERS = 3, ADMIN_FRESH = 4, ADMIN_DAMAGED = 5 };
 bool admin_for_any_node(slice_t op); /* not only for the one that leads */
 bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t op, struct buf *reply);
 

@@ -248,6 +248,9 @@ bool admin_execute(struct node *n, struct node_group *g, node_id_t from, slice_t
     } else if (what == ADMIN_FRESH) {
         rejoin_told_fresh(n, g, from);
         resp_simple(reply, "OK");
+    } else if (what == ADMIN_DAMAGED) {
+        g->q.damaged = true;
+        resp_simple(reply, "OK");
     } else if (what == ADMIN_TRANSFER) {
         uint32_t to = reader_u32(&r);
         return admin_transfer(n, g, to, reply);
@@ -426,6 +429,16 @@ void members_on_placement(struct node *n, const struct peer_placement *p)
         g->term = p->term;
         g->leader = p->leader;
     }
+}
+
+bool members_may_change(const struct node *n)
+{
+    for (uint32_t i = 0; i < n->opt.groups && n->members_version == 0; i++) {
+        if (n->groups[i].leader == 0 && n->groups[i].term == 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void members_payload(struct node *n, struct request *r, uint8_t what, const struct node_member *m)

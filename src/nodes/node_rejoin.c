@@ -65,19 +65,20 @@ static bool is_fresh(const struct node_group *g)
     return st.term == 0 && st.last == 0;
 }
 
+bool group_is_whole(const struct node *n, const struct node_group *g)
+{
+    if (g->consensus == NULL) {
+        return false; /* nothing is known before the first event */
+    }
+    const struct consensus_config *c = consensus_config_now(g->consensus);
+    int at = config_find(c, n->opt.self);
+    return !g->amnesiac && (at < 0 || c->members[at].voter);
+}
+
 bool node_is_whole(const struct node *n)
 {
     for (uint32_t i = 0; i < n->opt.groups; i++) {
-        const struct node_group *g = &n->groups[i];
-        if (!g->hosted) {
-            continue;
-        }
-        if (g->consensus == NULL) {
-            return false; /* nothing is known before the first event */
-        }
-        const struct consensus_config *c = consensus_config_now(g->consensus);
-        int at = config_find(c, n->opt.self);
-        if (g->amnesiac || (at >= 0 && !c->members[at].voter)) {
+        if (n->groups[i].hosted && !group_is_whole(n, &n->groups[i])) {
             return false;
         }
     }

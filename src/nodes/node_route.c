@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 /* Young messages that the disk has not taken: beyond this a group takes no more until it has. */
-enum { YOUNG_BYTES_MAX = 64 * 1024 * 1024 };
+enum { YOUNG_BYTES_MAX = 64 * 1024 * 1024, LOW_BYTES_MAX = 6 * 1024 * 1024 /* of a segment of 16 MiB */, LOW_ENTRY_BYTES = 512 };
 enum { PARKED_RETRY_MS = 10, REQUEST_KEEP_BYTES = 4096 };
 
 static bool request_eq(const struct map_node *m, const void *key)
@@ -412,11 +412,48 @@ void route_on_forward(struct node *n, struct node_peer *p, const struct peer_for
     buf_fini(&reply);
 }
 
+static bool is_publish(slice_t payload)
+{
+    return payload.len > 1 && payload.ptr[0] == SERVICE_QUEUE && payload.ptr[1] == QUEUE_OP_PUBLISH;
+}
+
+/* What makes room, or is needed for it: while the rest of a segment is all there is, it goes on, up to LOW_BYTES_MAX. */
+static bool makes_room(slice_t payload)
+{
+    uint8_t kind = payload.len > 1 ? payload.ptr[1] : 0;
+    switch (payload.ptr[0]) {
+    case SERVICE_CLAIM: return true;
+    case SERVICE_LOCKS:
+        return kind == LOCK_OP_RELEASE || kind == LOCK_OP_CANCEL || kind == LOCK_OP_SESSION_END || kind == LOCK_OP_SESSION_DROP ||
+               kind == LOCK_OP_SESSION_DETACHED;
+    case SERVICE_QUEUE:
+        return kind == QUEUE_OP_SETTLE || kind == QUEUE_OP_RELEASE || kind == QUEUE_OP_DROP || kind == QUEUE_OP_TRIM || kind == QUEUE_OP_ERASE;
+    case SERVICE_TOPICS:
+        return kind == TOPIC_OP_JOIN || kind == TOPIC_OP_LEAVE || kind == TOPIC_OP_DELETE || kind == TOPIC_OP_CONFIRM;
+    default: return false;
+    }
+}
+
+static bool is_full(struct node *n, slice_t payload)
+{
+    if (!n->space_low) {
+        return false;
+    }
+    if (n->space_full || !makes_room(payload) || n->low_bytes > LOW_BYTES_MAX) {
+        return true;
+    }
+    n->low_bytes += payload.len + LOW_ENTRY_BYTES;
+    return false;
+}
+
 /* A write that this leader was asked for: into the log, or to the claims that wait. */
 static enum forward_status route_take(struct node *n, struct node_group *g, node_id_t from, uint64_t seq, slice_t payload)
 {
     uint64_t index;
     uint8_t service = payload.ptr[0];
+    if (service != SERVICE_CLAIM_CANCEL && is_full(n, payload)) {
+        return FORWARD_FULL;
+    }
     if (service == SERVICE_CLAIM) {
         return queue_claim_take(n, g, from, seq, payload);
     }
@@ -424,10 +461,10 @@ static enum forward_status route_take(struct node *n, struct node_group *g, node
         queue_claim_cancel(n, g, from, payload.len == 9 ? le64_get(payload.ptr + 1) : 0);
         return FORWARD_OK;
     }
-    if (n->space_low) {
-        return FORWARD_FULL;
+    if (service == SERVICE_META && !members_may_change(n)) {
+        return FORWARD_NOT_READY;
     }
-    if (service == SERVICE_QUEUE && queue_log_young_bytes(g->q.log) > YOUNG_BYTES_MAX) {
+    if (is_publish(payload) && queue_log_young_bytes(g->q.log) > YOUNG_BYTES_MAX) {
         return FORWARD_BUSY;
     }
     switch (group_propose(n, g, payload, &index)) {

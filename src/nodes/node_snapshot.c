@@ -21,6 +21,8 @@ enum {
     KEEP_BYTES = 4 * 1024 * 1024,
     TRANSFER_PAUSE_MS = 2000,
     TRANSFER_LIMITS = 8,
+    ROOM_MS = 1000,
+    ROOM_BYTES = 64 * 1024, /* of entries: with fewer there is nothing to let go of */
 };
 
 /* What a snapshot is restored into: the group's own empty machines at start-up, new ones while the old still serve. */
@@ -68,10 +70,21 @@ static bool wait_for_transfer(const struct node *n, const struct node_group *g)
     return asked > 0 && n->now_ms < asked + TRANSFER_PAUSE_MS && g->bytes_since_snapshot <= TRANSFER_LIMITS * n->opt.snapshot_log_bytes;
 }
 
+/* Without room for a next segment only a snapshot lets go of the older ones, and of backlog files that nobody needs any more: it is tried
+ * now and then, since it takes a little room itself. */
+static bool wants_room(struct node *n, struct node_group *g)
+{
+    if (n->space_full || n->now_ms < g->room_ms || g->bytes_since_snapshot < ROOM_BYTES) {
+        return false;
+    }
+    g->room_ms = n->now_ms + ROOM_MS;
+    return true;
+}
+
 void snapshot_maybe_begin(struct node *n, struct node_group *g)
 {
-    if (g->snap.making || g->install.loading || g->bytes_since_snapshot < snapshot_threshold(n, g) || g->applied == 0 || n->space_low ||
-        wait_for_transfer(n, g)) {
+    bool want = n->space_low ? wants_room(n, g) : g->bytes_since_snapshot >= snapshot_threshold(n, g);
+    if (g->snap.making || g->install.loading || !want || g->applied == 0 || wait_for_transfer(n, g)) {
         return;
     }
     g->bytes_since_snapshot = 0;
@@ -256,13 +269,32 @@ static void install_failed(struct node *n, struct node_group *g, const char *why
     group_touch(n, g);
 }
 
+/* The leader's disk gave what is not what it was given: whoever has it whole shall lead, and send it (damaged_duty). */
+static void tell_damaged(struct node *n, const struct node_group *g)
+{
+    struct node_peer *p = node_peer_of(n, g->leader);
+    if (p == NULL || !peer_linked(p)) {
+        return;
+    }
+    struct buf op = {0};
+    buf_put_u8(&op, SERVICE_ADMIN);
+    buf_put_u8(&op, ADMIN_DAMAGED);
+    struct peer_msg m = {.kind = PEER_FORWARD};
+    m.u.forward = (struct peer_forward){.kind = FORWARD_ADMIN, .group = g->id, .payload = buf_slice(&op)};
+    links_send(n, p, &m);
+    buf_fini(&op);
+}
+
 void snapshot_raw_written(struct node *n, struct node_group *g, const struct event *ev)
 {
     if (ev->index != g->install.index) {
         return;
     }
     if (!ev->ok) {
-        install_failed(n, g, "it could not be written, or its checksums are wrong");
+        if (ev->value != 0) {
+            tell_damaged(n, g);
+        }
+        install_failed(n, g, ev->value != 0 ? "its checksums are wrong" : "it could not be written");
         return;
     }
     consensus_install_progress(g->consensus, ev->index, ev->offset);

@@ -251,20 +251,33 @@ static void received_name(char out[FILE_NAME_BYTES], uint32_t group, uint64_t nu
     strcat(out, ".tmp");
 }
 
-int backlog_write_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, slice_t bytes)
+static bool is_sound(const struct store *s, struct backlog_check *c, slice_t bytes, bool first, bool end)
+{
+    if (first) {
+        *c = (struct backlog_check){0};
+    }
+    return s->options.backlog_check == NULL || s->options.backlog_check(c, bytes, end);
+}
+
+int backlog_write_attached(struct store *s, uint32_t group, struct snapshot_writer *w, uint64_t at, slice_t bytes)
 {
     const struct files *f = &s->files;
+    slice_t attached = buf_slice(&w->attached);
     while (bytes.len > 0) {
         uint64_t off;
         size_t i = locate(attached, at, &off), left = (size_t)(pair_bytes(attached, i) - off), take = left < bytes.len ? left : bytes.len;
+        bool end = off + take == pair_bytes(attached, i);
+        if (!is_sound(s, &w->check, slice_of(bytes.ptr, take), off == 0, end)) {
+            return -EBADMSG;
+        }
         char name[FILE_NAME_BYTES];
         received_name(name, group, pair_number(attached, i));
         int fd = f->open(f->ctx, name, true);
         int err = fd < 0 ? fd : 0;
         err = err == 0 && off == 0 ? f->truncate(f->ctx, fd, 0) : err;
-        ssize_t w = err == 0 ? f->pwrite(f->ctx, fd, bytes.ptr, take, off) : 0;
-        err = w < 0 ? (int)w : err;
-        err = err == 0 && off + take == pair_bytes(attached, i) ? f->sync(f->ctx, fd) : err;
+        ssize_t put = err == 0 ? f->pwrite(f->ctx, fd, bytes.ptr, take, off) : 0;
+        err = put < 0 ? (int)put : err;
+        err = err == 0 && end ? f->sync(f->ctx, fd) : err;
         if (fd >= 0) {
             f->close(f->ctx, fd);
         }

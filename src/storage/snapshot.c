@@ -229,7 +229,11 @@ static const char *put_received(struct store *s, uint32_t group, struct snapshot
     uint64_t end = w->head_bytes + w->attached_bytes;
     if (*err == 0 && chunk.len > 0 && w->received < end) {
         size_t take = end - w->received < chunk.len ? (size_t)(end - w->received) : chunk.len;
-        *err = backlog_write_attached(s, group, buf_slice(&w->attached), w->received - w->head_bytes, slice_of(chunk.ptr, take));
+        *err = backlog_write_attached(s, group, w, w->received - w->head_bytes, slice_of(chunk.ptr, take));
+        if (*err == -EBADMSG) {
+            *err = 0;
+            return "one of its backlog files is damaged where it comes from";
+        }
         chunk = slice_of(chunk.ptr + take, chunk.len - take);
         w->received += take;
     }

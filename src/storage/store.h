@@ -30,6 +30,12 @@ void log_put_entries(struct buf *out, uint32_t group, uint64_t first_index, uint
 /* The group's log restarts after index (a snapshot was installed, or made); recovery ignores older entries. */
 void log_put_snapshot_mark(struct buf *out, uint32_t group, uint64_t index, uint64_t term, bool installed);
 
+/* How far somebody is with looking at a backlog file from its beginning; all zero there. What it means is for backlog_check to know. */
+struct backlog_check {
+    uint8_t head[36];
+    uint32_t have, crc, left, pad;
+};
+
 struct store_options {
     uint64_t node_uuid_seed;   /* randomness for a new node uuid */
     node_id_t self;
@@ -37,6 +43,8 @@ struct store_options {
     uint64_t cluster_key;      /* hash of what must be equal in the whole cluster (initial members, GROUPS, consensus) */
     uint32_t groups;
     uint32_t segment_bytes;    /* 16 MiB by default; tests use small ones */
+    /* Looks at the next bytes of a backlog file that a peer sends; end: there are no more. False: they are damaged. NULL: not looked at. */
+    bool (*backlog_check)(struct backlog_check *c, slice_t bytes, bool end);
 };
 
 struct store_group {            /* what recovery found of one group */
@@ -98,7 +106,8 @@ enum store_status store_snapshot_attach(struct store *s, uint32_t group, uint64_
 void store_snapshot_abort(struct store *s, uint32_t group);
 /* Raw bytes of the newest snapshot for sending to a peer, and the same on the receiving side: its header with the list, the attached
  * files' first bytes as the list says, and the rest of it. The snapshot is byte-identical there. CORRUPT, reading: it is not the newest, or a file of
- * it is damaged; writing: an offset out of order, or bytes that are not that snapshot: nothing of it stays. */
+ * it is damaged; writing: an offset out of order, or bytes that are not that snapshot, or a backlog file in which backlog_check found damage: nothing
+ * of it stays. */
 enum store_status store_snapshot_read_raw(struct store *s, uint32_t group, uint64_t index, uint64_t offset, uint32_t max,
                                           struct buf *out, bool *last);
 enum store_status store_snapshot_write_raw(struct store *s, uint32_t group, uint64_t index, uint64_t term, uint64_t offset,

@@ -73,6 +73,7 @@ struct snapshot_writer {
     struct buf head;       /* received: what there is of header and list, until they are complete ... */
     size_t head_bytes;     /* ... and then how long they are; 0: not yet */
     uint64_t attached_bytes;
+    struct backlog_check check; /* of the attached file that is being received */
 };
 
 struct snapshot {
@@ -139,7 +140,8 @@ uint64_t backlog_total(slice_t attached);                     /* bytes */
 enum store_status backlog_sync(struct store *s, uint32_t group, slice_t attached);
 /* The bytes of the virtual sequence of attached files, from `at` on. 0, or -errno; -ENODATA: one is missing or short. */
 int backlog_read_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, size_t n, struct buf *out);
-int backlog_write_attached(struct store *s, uint32_t group, slice_t attached, uint64_t at, slice_t bytes);
+/* 0, or -errno; -EBADMSG: options.backlog_check found damage. */
+int backlog_write_attached(struct store *s, uint32_t group, struct snapshot_writer *w, uint64_t at, slice_t bytes);
 /* Received files get their names; before, they are under .tmp. One that is here already and longer stays as it is. */
 int backlog_publish(struct store *s, uint32_t group, slice_t attached);
 void backlog_forget_received(struct store *s, uint32_t group, slice_t attached);

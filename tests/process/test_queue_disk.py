@@ -8,9 +8,10 @@ import threading
 import time
 
 from faults import Faults
-from harness import MEMORY_SLACK, SLOW, Cluster, retry, wait_for
+from harness import MEMORY_SLACK, SLOW, Cluster, expect_error, retry, wait_for
 from queue_help import ack, consume, message, publish, take
 from resp import RespError, encode
+from test_disk import small_tmpfs
 
 PIECE = 16 * 1024
 
@@ -140,9 +141,8 @@ def test_a_replica_without_its_disk_catches_up_with_the_backlog():
         victim.kill()
         shutil.rmtree(victim.data)
         victim.start()
-        cluster.wait_ready([victim])
         end = len(sent)
-        wait_for('it to vote again', lambda: is_caught_up(cluster.leader(), victim), 60)
+        wait_for('it to vote again', lambda: victim.ready() and is_caught_up(cluster.leader(), victim), 60)
         assert backlog_files(victim), 'its snapshot came without the backlog'
         cluster.nodes[0].kill()  # now the wiped one is needed for every majority
         other = cluster.nodes[1].client(timeout=60)
@@ -208,3 +208,36 @@ def refusal_of(client, topic, count):
                 return error.text
             time.sleep(0.01)
     raise AssertionError(f'{count} publishes were taken by a full disk')
+
+
+def test_a_small_filesystem_fills_with_a_backlog_and_recovers_when_it_is_consumed():
+    """A queue that nobody reads fills the disk: publishes are refused, what is there is read, and reading it makes room."""
+    with small_tmpfs('160m') as place, Cluster(1, start=False, env={'GROUPS': '1', 'REQUEST_TIMEOUT': '3000'}) as cluster:
+        node = cluster.nodes[0]
+        node.env['DATA_DIR'] = node.data = os.path.join(place, 'data')
+        cluster.start()
+        one_partition(cluster, 'fills')
+        client, ids, refused = node.client(timeout=60), {}, None
+        assert consume(client, 'fills') == []
+        for i in range(20000):
+            try:
+                ids[i] = client.cmd('QUEUE.PUBLISH', 'fills', payload_of(i))
+            except RespError as error:
+                if error.word == 'FULL':
+                    refused = error.text
+                    break
+                assert error.word in ('BUSY', 'UNCERTAIN'), error.text
+                time.sleep(0.02)
+        assert refused, 'a filesystem of 160 MB took 320 MB'
+        assert len(ids) > 1000, len(ids)
+        assert node.alive() and node.request('GET', '/livez')[0] == 200
+        got = take(client, 'fills', len(ids), within=60)
+        numbers = known([m['payload'] for m in got])
+        assert set(ids) <= set(numbers), sorted(set(ids) - set(numbers))[:5]
+        wait_for('room for publishes', lambda: publish(client, 'fills', 'again'), 60)
+        node.kill()
+        cluster.start()
+        client = node.client(timeout=60)
+        payloads = [m['payload'] for m in take(client, 'fills', 1)]
+        assert payloads, payloads
+        expect_error('STALERECEIPT', client.cmd, 'QUEUE.ACK', 'fills', 'GROUP', 'g', got[0]['receipt'])

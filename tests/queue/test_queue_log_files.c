@@ -1,6 +1,7 @@
 /* The message store and its files: snapshots and what is restored from them, tables that are not believed, files that are emptied. */
 #include "queue_log_fixture.h"
 
+#include "nodes/queue/queue_log_verify.h"
 #include "utils/prng.h"
 
 static void test_snapshot_and_restore(void **state)
@@ -240,6 +241,50 @@ static void test_sweep_goes_round(void **state)
     queue_log_tidy(disk.q);
 }
 
+static bool passes(slice_t file, size_t piece)
+{
+    struct backlog_check c = {0};
+    for (size_t at = 0; at < file.len; at += piece) {
+        size_t n = file.len - at < piece ? file.len - at : piece;
+        if (!queue_log_check_bytes(&c, slice_of(file.ptr + at, n), at + n == file.len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a peer sends: whole in pieces of any length, and each flipped bit and each cut within a chunk is seen. */
+static void test_files_from_a_peer(void **state)
+{
+    (void)state;
+    append_range(0, 0, 75);
+    append_range(3, 1000, 1005);
+    struct buf table = {0}, files = {0};
+    queue_log_snapshot(disk.q, &table, &files);
+    fake_write_all(&disk);
+    assert_true(files.len >= 16);
+    for (size_t i = 0; i < files.len; i += 16) {
+        uint8_t *all = fake_file(&disk, le64_get(files.ptr + i))->bytes.ptr;
+        slice_t file = slice_of(all, le64_get(files.ptr + i + 8));
+        assert_true(file.len > 500);
+        for (size_t piece = 1; piece <= file.len; piece += piece < 600 ? 1 : 997) {
+            assert_true(passes(file, piece));
+        }
+        for (size_t at = 0; at < file.len; at++) {
+            all[at] ^= 4;
+            assert_false(passes(file, 333));
+            all[at] ^= 4;
+        }
+        uint32_t first = le32_get(file.ptr + 32);
+        for (size_t n = 1; n < first; n++) {
+            assert_false(passes(slice_of(file.ptr, n), 100));
+        }
+        assert_true(passes(slice_of(file.ptr, first), 100));
+    }
+    buf_fini(&table);
+    buf_fini(&files);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +295,7 @@ int main(void)
         TEST(test_tidy_moves),
         TEST(test_tidy_trimmed_meanwhile),
         TEST(test_sweep_goes_round),
+        TEST(test_files_from_a_peer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,7 +52,7 @@ static void on_failed(void *arg, enum store_status status, const char *text)
     w->failures++;
 }
 
-static void on_space(void *arg, bool low)
+static void on_space(void *arg, int low)
 {
     struct world *w = arg;
     w->low += low;

@@ -1,7 +1,7 @@
 /* Probes and views of the node itself: /livez, /readyz, /health, /raft/state, /cluster, /openapi.json. They answer at once, from what this node knows.
  *
  * Alive: the loop turns; never a question of quorum, so that nobody restarts a node because others are gone. Ready: every group
- * replicated here knows its leader and has applied nearly all that is committed, the disk takes writes, and no shutdown is on. */
+ * replicated here knows its leader, has applied nearly all that is committed, and counts in its majorities; the disk takes writes, and no shutdown is on. */
 #include "nodes/doors/http_door.h"
 
 enum { READY_LAG_MAX = 1000 };
@@ -23,6 +23,10 @@ static bool group_unready(struct node *n, const struct node_group *g, char *why,
     if (st.commit > g->applied + READY_LAG_MAX) {
         snprintf(why, size, "group %u: %llu entries behind its leader %s", g->id, (unsigned long long)(st.commit - g->applied),
                  node_name_of(n, st.leader));
+        return true;
+    }
+    if (!group_is_whole(n, g)) {
+        snprintf(why, size, "group %u: catching up; this replica does not count in majorities yet", g->id);
         return true;
     }
     return false;

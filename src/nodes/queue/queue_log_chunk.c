@@ -12,6 +12,11 @@
 
 enum { CHUNK_MAGIC = 0x31435153 /* "SQC1" */, CRC_FROM = 8 };
 
+bool chunk_is_magic(const uint8_t *head)
+{
+    return le32_get(head) == CHUNK_MAGIC;
+}
+
 void chunk_data_begin(struct chunk_data *d)
 {
     *d = (struct chunk_data){0};

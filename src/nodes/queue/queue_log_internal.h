@@ -151,6 +151,7 @@ static inline bool id_less(struct stream_id a, struct stream_id b) { return a.ms
 static inline bool id_equal(struct stream_id a, struct stream_id b) { return a.ms == b.ms && a.seq == b.seq; }
 
 /* queue_log_chunk.c: one chunk's bytes. */
+bool chunk_is_magic(const uint8_t *head);
 void chunk_data_begin(struct chunk_data *d);
 void chunk_data_add(struct chunk_data *d, uint32_t delta, const struct queue_appended *m);
 void chunk_data_fit(struct chunk_data *d); /* gives back what it will not grow into */
