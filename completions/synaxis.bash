@@ -19,8 +19,8 @@ _synaxis() {
         "session keepalive") list="--nodes --password --timeout --json --help " ;;
         "session end") list="--nodes --password --timeout --json --help " ;;
         "session list") list="--nodes --password --timeout --json --help " ;;
-        "queue create") list="--nodes --password --timeout --json --help --partitions --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max --dlq --ordered " ;;
-        "queue alter") list="--nodes --password --timeout --json --help --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max --dlq " ;;
+        "queue create") list="--nodes --password --timeout --json --help --partitions --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max --ordered " ;;
+        "queue alter") list="--nodes --password --timeout --json --help --replicas --max-deliver --visibility --retention --max-age --backoff --backoff-max " ;;
         "queue delete") list="--nodes --password --timeout --json --help " ;;
         "queue list") list="--nodes --password --timeout --json --help " ;;
         "queue publish") list="--nodes --password --timeout --json --help --quiet --key --key-sep --id --id-prefix --delay --header --file " ;;
@@ -33,6 +33,7 @@ _synaxis() {
         "queue seek") list="--nodes --password --timeout --json --help --group " ;;
         "queue dlq") list="--nodes --password --timeout --json --help --group --count " ;;
         "queue redrive") list="--nodes --password --timeout --json --help --group --count " ;;
+        "queue forget") list="--nodes --password --timeout --json --help --group " ;;
         "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --kill-from-stdin --hold " ;;
         "bench queue") list="--nodes --password --timeout --json --help --quiet --name --seconds --warmup --connections --pipeline --rate --server-pids --kill-from-stdin --partitions --count --batch --bytes --fill --consumers " ;;
         "healthcheck"*) list="--nodes --password --timeout --json --help --http " ;;
@@ -41,7 +42,7 @@ _synaxis() {
         "help"*) list="--nodes --password --timeout --json --help " ;;
         "lock "*) list="run acquire release renew check info list graph force " ;;
         "session "*) list="create keepalive end list " ;;
-        "queue "*) list="create alter delete list publish consume tail groups lag info peek seek dlq redrive " ;;
+        "queue "*) list="create alter delete list publish consume tail groups lag info peek seek dlq redrive forget " ;;
         "bench "*) list="lock queue " ;;
         esac
     fi

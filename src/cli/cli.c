@@ -13,7 +13,7 @@
 
 enum { MANY = 1 << 20 };
 
-#define TOPIC_SETTINGS "replicas max-deliver visibility retention max-age backoff backoff-max dlq"
+#define TOPIC_SETTINGS "replicas max-deliver visibility retention max-age backoff backoff-max"
 
 const struct cli_command CLI_COMMANDS[] = {
     {"status", cmd_status, "", 0, 0, false, "watch interval", "Shows who leads each group, how far everybody is, and whether all is well.",
@@ -65,6 +65,8 @@ const struct cli_command CLI_COMMANDS[] = {
      "synaxis queue dlq orders --group billing"},
     {"queue redrive", cmd_queue_redrive, "TOPIC", 1, 1, false, "group count", "Lets dead messages be delivered again; prints how many.",
      "synaxis queue redrive orders --group billing --count 100"},
+    {"queue forget", cmd_queue_forget, "TOPIC", 1, 1, false, "group",
+     "Forgets a consumer group that has no members: its position, and what was kept for it only.", "synaxis queue forget orders --group billing"},
     {"bench lock", cmd_bench_lock, "", 0, 0, false,
      "target connections seconds warmup resources pipeline rate server-pids gaps kill-from-stdin hold ttl quiet",
      "Measures acquire and release pairs, as fast as they go or at a given rate.",

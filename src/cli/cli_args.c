@@ -54,7 +54,6 @@ const struct cli_option CLI_OPTIONS[] = {
     {"max-age", 0, OPT_DURATION, AT(max_age_ms), 0, INT64_MAX, "TIME", "keep messages this long, consumed or not (0: until consumed)"},
     {"backoff", 0, OPT_DURATION, AT(backoff_ms), 0, 86400000, "TIME", "pause before the second delivery; doubles with each"},
     {"backoff-max", 0, OPT_DURATION, AT(backoff_max_ms), 0, 86400000, "TIME", "longest pause between deliveries"},
-    {"dlq", 0, OPT_TEXT, AT(dlq), 0, 0, "NAME", "name of the dead letter queue"},
     {"ordered", 0, OPT_TEXT, AT(ordered), 0, 0, "key|none", "key: a message waits for earlier ones of its key to be acknowledged"},
     {"group", 'g', OPT_TEXT, AT(group), 0, 0, "NAME", "consumer group"},
     {"consumer", 0, OPT_TEXT, AT(consumer), 0, 0, "NAME", "name of this consumer in its group (default: this process)"},

@@ -20,7 +20,7 @@ struct cli_options {
     uint64_t timeout_ms, ttl_ms, wait_ms, grace_ms, interval_ms;
     uint64_t seconds, warmup_s, connections, resources, pipeline, rate, gaps_ms, hold;
     /* Queues; numbers of a topic's settings are CLI_UNSET unless given. */
-    const char *group, *consumer, *key, *key_sep, *id, *id_prefix, *file, *dlq, *ordered;
+    const char *group, *consumer, *key, *key_sep, *id, *id_prefix, *file, *ordered;
     struct cli_list headers; /* NAME=VALUE each */
     uint64_t partitions, replicas, max_deliver, visibility_ms, retention, max_age_ms, backoff_ms, backoff_max_ms, delay_ms, block_ms, count;
     uint64_t batch, bytes, fill, consumers;

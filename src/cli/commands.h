@@ -33,6 +33,7 @@ int cmd_queue_peek(struct cli *c);
 int cmd_queue_seek(struct cli *c);
 int cmd_queue_dlq(struct cli *c);
 int cmd_queue_redrive(struct cli *c);
+int cmd_queue_forget(struct cli *c);
 int cmd_bench_lock(struct cli *c);
 int cmd_bench_queue(struct cli *c);
 int cmd_completion(struct cli *c);

@@ -1,4 +1,4 @@
-/* synaxis queue create, alter, delete, list, groups, lag, info, peek, seek, dlq, redrive: one question each.
+/* synaxis queue create, alter, delete, list, groups, lag, info, peek, seek, dlq, redrive, forget: one question each.
  *
  * Not here: publish (queue_publish.c), consume (queue_consume.c), tail (queue_tail.c). Each of these may be asked again without harm, so
  * none carries an id of its own: a topic made twice with the same settings is one topic, a position is set, not moved. */
@@ -43,10 +43,6 @@ static int with_settings(struct cli *c, const char *command)
     setting(&w, "MAXAGE", o->max_age_ms);
     setting(&w, "BACKOFF", o->backoff_ms);
     setting(&w, "BACKOFFMAX", o->backoff_max_ms);
-    if (o->dlq != NULL) {
-        words_add(&w, "DLQ");
-        words_add(&w, o->dlq);
-    }
     if (o->ordered != NULL) {
         words_add(&w, "ORDERED");
         words_add(&w, o->ordered);
@@ -147,4 +143,9 @@ int cmd_queue_dlq(struct cli *c)
 int cmd_queue_redrive(struct cli *c)
 {
     return of_group(c, "QUEUE.REDRIVE", NULL);
+}
+
+int cmd_queue_forget(struct cli *c)
+{
+    return of_group(c, "QUEUE.FORGET", NULL);
 }

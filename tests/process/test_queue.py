@@ -314,6 +314,29 @@ def test_seek_peek_and_times():
         assert [m['payload'] for m in take(b, 'k', 2, group='new')] == ['m28', 'm29']
 
 
+def test_a_forgotten_group_keeps_nothing_and_comes_back_as_new():
+    with Cluster(3) as cluster:
+        a, b = cluster.nodes[0].client(), cluster.nodes[1].client()
+        expect_error('ERR', a.cmd, 'QUEUE.CREATE', 'f', 'DLQ', 'graveyard')
+        create(a, 'f', 'PARTITIONS', 3)
+        for group in ('stays', 'goes'):
+            assert consume(a, 'f', group=group) == []
+        for i in range(30):
+            publish(a, 'f', f'm{i}')
+        assert len(take(b, 'f', 30, group='stays')) == 30
+        expect_error('ERR', b.cmd, 'QUEUE.FORGET', 'f', 'GROUP', 'goes')  # it has a member
+        for node in (a, b):
+            node.cmd('QUEUE.LEAVE', 'f', 'GROUP', 'goes', 'CONSUMER', 'c')
+        kept = as_map(b.cmd('QUEUE.INFO', 'f'))['messages']
+        assert kept == 30, kept
+        assert b.cmd('QUEUE.FORGET', 'f', 'GROUP', 'goes') == 1
+        assert a.cmd('QUEUE.FORGET', 'f', 'GROUP', 'goes') == 0
+        wait_for('what only it had kept to go', lambda: as_map(b.cmd('QUEUE.INFO', 'f'))['messages'] == 0, 10)
+        assert consume(a, 'f', group='goes') == []
+        publish(b, 'f', 'later')
+        assert [m['payload'] for m in take(a, 'f', 1, group='goes')] == ['later']
+
+
 def test_producer_ids_and_deleted_topics():
     with Cluster(3) as cluster:
         a, b, c = (n.client() for n in cluster.nodes)

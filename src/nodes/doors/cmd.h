@@ -58,6 +58,7 @@ void handle_queue_nack(struct call *c);
 void handle_queue_extend(struct call *c);
 void handle_queue_seek(struct call *c);
 void handle_queue_redrive(struct call *c);
+void handle_queue_forget(struct call *c);
 /* cmd_queue_query.c */
 void handle_queue_list(struct call *c);
 void handle_queue_info(struct call *c);

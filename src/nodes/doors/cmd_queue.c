@@ -92,7 +92,8 @@ static bool config_option(struct call *c, uint32_t i, struct topic_config *o)
         return true;
     }
     if (slice_ieq(word, "DLQ")) {
-        return arg_name(c, v, "DLQ", LIMIT_KEY_BYTES);
+        call_error(c, "ERR", "DLQ: dead letters stay in their topic, with count and reason; QUEUE.DLQ topic GROUP group lists them");
+        return false;
     }
     return arg_unknown(c, word);
 }

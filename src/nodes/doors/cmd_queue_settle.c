@@ -281,3 +281,50 @@ void handle_queue_seek(struct call *c)
     }
     multi_begin(m);
 }
+
+enum { FORGET_IN_GROUP_0 = UINT32_MAX };
+
+static void end_forget(struct multi *m, struct buf *reply)
+{
+    resp_int(reply, m->sum > 0);
+}
+
+/* Group 0 first: it knows whether anybody is a member. Then the partitions let go of the group's positions, and of what only it had kept. */
+static void forgotten(struct multi *m, uint32_t part, slice_t reply)
+{
+    m->sum += reply.ptr[0] == QUEUE_DONE;
+    if (part != FORGET_IN_GROUP_0) {
+        return;
+    }
+    if (reply.ptr[0] != TOPIC_DONE && reply.ptr[0] != TOPIC_NO_GROUP) {
+        struct buf b = {0};
+        topic_code_error(&b, reply.ptr[0], topic_name(m->topic));
+        multi_fail(m, buf_slice(&b));
+        buf_fini(&b);
+        return;
+    }
+    m->of_group_0 = false;
+    m->missing_ok = true;
+    for (uint32_t p = 0; p < m->topic->config.partitions; p++) {
+        struct request *r = multi_op(m, m->topic->groups[p], QUEUE_OP_GROUP, p);
+        queue_put_group(&r->payload, &(struct queue_group){.topic = m->topic->id, .partition = p, .group = buf_slice(&m->name),
+                                                           .action = GROUP_DESTROY});
+        request_submit(m->n, r);
+    }
+}
+
+void handle_queue_forget(struct call *c)
+{
+    slice_t group;
+    struct topic_ref *t = arg_group(c, 2, &group) ? call_topic(c, c->argv[1], WANT_TOPIC) : NULL;
+    if (t == NULL) {
+        return;
+    }
+    struct multi *m = multi_new(c, t, forgotten, end_forget);
+    buf_append_slice(&m->name, group);
+    struct request *r = multi_topic_op(m, TOPIC_OP_FORGET);
+    r->arg2 = FORGET_IN_GROUP_0;
+    topic_put_member(&r->payload, &(struct topic_member){.topic = t->id, .group = group});
+    request_submit(c->n, r);
+    multi_begin(m);
+}

@@ -49,7 +49,7 @@ static const struct command COMMANDS[] = {
     {"SESSION.LIST", 1, CMD_READ, handle_session_list, "session", "Lists the sessions.", "", "0.1.0", 0, 0, 0},
     {"QUEUE.CREATE", -2, CMD_WRITE, handle_queue_create, "queue", "Makes a topic; again with the same options it changes nothing.",
      "topic [PARTITIONS count] [REPLICAS count] [MAXDELIVER count] [VISIBILITY milliseconds] [RETENTION bytes] [MAXAGE milliseconds] "
-     "[BACKOFF milliseconds] [BACKOFFMAX milliseconds] [DLQ name] [ORDERED <key | none>]",
+     "[BACKOFF milliseconds] [BACKOFFMAX milliseconds] [ORDERED <key | none>]",
      "0.2.0", 0, 0, 0},
     {"QUEUE.ALTER", -4, CMD_WRITE, handle_queue_alter, "queue", "Changes a topic's options, all but PARTITIONS and ORDERED.",
      "topic [MAXDELIVER count] [VISIBILITY milliseconds] [RETENTION bytes] [MAXAGE milliseconds] [BACKOFF milliseconds] "
@@ -88,6 +88,8 @@ static const struct command COMMANDS[] = {
     {"QUEUE.SEEK", -5, CMD_WRITE, handle_queue_seek, "queue",
      "Moves a consumer group to the beginning, the end, an offset, or a time (Unix milliseconds).",
      "topic GROUP group <BEGIN | END | OFFSET offset | TIME time | offset-or-time> [PARTITION partition]", "0.2.0", 0, 0, 0},
+    {"QUEUE.FORGET", 4, CMD_WRITE, handle_queue_forget, "queue",
+     "Forgets a consumer group without members: its position, and what was kept for it only.", "topic GROUP group", "0.2.0", 0, 0, 0},
     {"QUEUE.DLQ", -4, CMD_READ, handle_queue_dlq, "queue", "Lists the dead letters of a consumer group with count and reason.",
      "topic GROUP group [COUNT count]", "0.2.0", 0, 0, 0},
     {"QUEUE.REDRIVE", -4, CMD_WRITE, handle_queue_redrive, "queue", "Makes dead letters available again, oldest first.",
