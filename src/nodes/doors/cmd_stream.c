@@ -1,6 +1,7 @@
 /* Redis Streams over topics of one partition: XADD, XLEN, XRANGE, XREVRANGE, XDEL, XTRIM, XSETID. XREAD and consumer groups
  * are cmd_stream_read.c's and cmd_stream_group.c's. Replies and error words are Redis' own; what differs is listed in docs/queue.md, "Streams". */
 #include "nodes/doors/cmd.h"
+#include "nodes/doors/cmd_stream.h"
 #include "nodes/doors/queue_door.h"
 
 #include <stdlib.h>
@@ -26,9 +27,59 @@ static bool number(slice_t s, uint64_t *out)
     return true;
 }
 
-bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id *id)
+bool arg_stream_int(struct call *c, slice_t s, const char *error, int64_t *out)
+{
+    bool minus = s.len > 0 && s.ptr[0] == '-';
+    slice_t digits = slice_of(s.ptr + minus, s.len - minus);
+    uint64_t v = 0;
+    bool strict = digits.len > 0 && (digits.ptr[0] != '0' || (digits.len == 1 && !minus));
+    if (!strict || !number(digits, &v) || v > INT64_MAX) {
+        call_error(c, "ERR", "%s", error != NULL ? error : "value is not an integer or out of range");
+        return false;
+    }
+    *out = minus ? -(int64_t)v : (int64_t)v;
+    return true;
+}
+
+bool get_stream_id(slice_t s, uint64_t no_seq, struct stream_id *id)
 {
     const uint8_t *dash = s.len > 0 ? memchr(s.ptr, '-', s.len) : NULL;
+    slice_t ms = dash != NULL ? slice_of(s.ptr, (size_t)(dash - s.ptr)) : s;
+    slice_t seq = dash != NULL ? slice_of(dash + 1, s.len - ms.len - 1) : SLICE_NONE;
+    id->seq = no_seq;
+    return number(ms, &id->ms) && (dash == NULL || number(seq, &id->seq));
+}
+
+bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id *id)
+{
+    if (!get_stream_id(s, no_seq, id)) {
+        call_error(c, "ERR", INVALID_ID);
+        return false;
+    }
+    return true;
+}
+
+static bool id_next(struct stream_id *id)
+{
+    if (++id->seq == 0) {
+        id->ms++;
+    }
+    return id->ms != 0 || id->seq != 0;
+}
+
+static bool id_before(struct stream_id *id)
+{
+    if (id->ms == 0 && id->seq == 0) {
+        return false;
+    }
+    id->ms -= id->seq == 0;
+    id->seq--;
+    return true;
+}
+
+bool arg_stream_bound(struct call *c, slice_t s, bool start, struct stream_id *id)
+{
+    bool open = s.len > 1 && s.ptr[0] == '(';
     if (slice_eq(s, SLICE_LIT("-"))) {
         *id = (struct stream_id){0, 0};
         return true;
@@ -37,11 +88,11 @@ bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id 
         *id = (struct stream_id){UINT64_MAX, UINT64_MAX};
         return true;
     }
-    slice_t ms = dash != NULL ? slice_of(s.ptr, (size_t)(dash - s.ptr)) : s;
-    slice_t seq = dash != NULL ? slice_of(dash + 1, s.len - ms.len - 1) : SLICE_NONE;
-    id->seq = no_seq;
-    if (!number(ms, &id->ms) || (dash != NULL && !number(seq, &id->seq))) {
-        call_error(c, "ERR", INVALID_ID);
+    if (!arg_stream_id(c, open ? slice_of(s.ptr + 1, s.len - 1) : s, start ? 0 : UINT64_MAX, id)) {
+        return false;
+    }
+    if (open && !(start ? id_next(id) : id_before(id))) {
+        call_error(c, "ERR", start ? "invalid start ID for the interval" : "invalid end ID for the interval");
         return false;
     }
     return true;
@@ -58,39 +109,85 @@ struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want)
     return t;
 }
 
-struct trim_options { bool maxlen, minid; uint64_t keep; struct stream_id id; };
+/* What XADD and XTRIM say before an id. LIMIT bounds the work of ~ in Redis; here ~ is done exactly. */
+struct trim_options { bool maxlen, minid, approx, limited, no_make; uint64_t keep; struct stream_id id; };
 
-/* MAXLEN|MINID [=|~] threshold [LIMIT count] at i. ~ is done exactly. */
-static bool trim_options(struct call *c, uint32_t *i, struct trim_options *o)
+/* MAXLEN|MINID [=|~] threshold at i. */
+static bool trim_threshold(struct call *c, uint32_t *i, struct trim_options *o)
 {
+    int64_t keep = 0;
     bool maxlen = slice_ieq(c->argv[*i], "MAXLEN");
-    *i += 1;
-    if (*i < c->argc && (slice_eq(c->argv[*i], SLICE_LIT("=")) || slice_eq(c->argv[*i], SLICE_LIT("~")))) {
-        *i += 1;
-    }
-    if (*i >= c->argc || (o->maxlen || o->minid)) {
-        call_error(c, "ERR", o->maxlen || o->minid ? "syntax error, MAXLEN and MINID options at the same time are not compatible" : "syntax error");
+    if (o->maxlen || o->minid) {
+        call_error(c, "ERR", "syntax error, MAXLEN and MINID options at the same time are not compatible");
         return false;
     }
+    *i += 1;
+    bool exact = slice_eq(c->argv[*i], SLICE_LIT("="));
+    o->approx = slice_eq(c->argv[*i], SLICE_LIT("~")) && *i + 1 < c->argc;
+    *i += o->approx || (exact && *i + 1 < c->argc);
+    if (!(maxlen ? arg_stream_int(c, c->argv[*i], NULL, &keep) : arg_stream_id(c, c->argv[*i], 0, &o->id))) {
+        return false;
+    }
+    if (keep < 0) {
+        call_error(c, "ERR", "The MAXLEN argument must be >= 0.");
+        return false;
+    }
+    o->keep = (uint64_t)keep;
     o->maxlen = maxlen;
     o->minid = !maxlen;
-    if (maxlen && !number(c->argv[*i], &o->keep)) {
-        call_error(c, "ERR", "value is not an integer or out of range");
-        return false;
-    }
-    if (!maxlen && !arg_stream_id(c, c->argv[*i], 0, &o->id)) {
-        return false;
-    }
     *i += 1;
-    if (*i + 1 < c->argc && slice_ieq(c->argv[*i], "LIMIT")) {
-        uint64_t limit;
-        if (!number(c->argv[*i + 1], &limit)) {
-            call_error(c, "ERR", "value is not an integer or out of range");
-            return false;
-        }
-        *i += 2;
-    }
     return true;
+}
+
+static bool trim_limit(struct call *c, uint32_t *i, struct trim_options *o)
+{
+    int64_t limit;
+    if (!arg_stream_int(c, c->argv[*i + 1], NULL, &limit)) {
+        return false;
+    }
+    if (limit < 0) {
+        call_error(c, "ERR", "The LIMIT argument must be >= 0.");
+        return false;
+    }
+    o->limited = true;
+    *i += 2;
+    return true;
+}
+
+/* From i on; stops at the first word that is none of them. */
+static bool trim_options(struct call *c, uint32_t *i, bool add, struct trim_options *o)
+{
+    bool ok = true, option = true;
+    while (ok && option && *i < c->argc) {
+        bool value = *i + 1 < c->argc;
+        if (value && (slice_ieq(c->argv[*i], "MAXLEN") || slice_ieq(c->argv[*i], "MINID"))) {
+            ok = trim_threshold(c, i, o);
+        } else if (value && slice_ieq(c->argv[*i], "LIMIT")) {
+            ok = trim_limit(c, i, o);
+        } else if (add && slice_ieq(c->argv[*i], "NOMKSTREAM")) {
+            o->no_make = true;
+            *i += 1;
+        } else {
+            option = false;
+        }
+    }
+    return ok;
+}
+
+static bool trim_options_fit(struct call *c, bool add, const struct trim_options *o)
+{
+    const char *error = NULL;
+    if (o->limited && !o->maxlen && !o->minid) {
+        error = "syntax error, LIMIT cannot be used without specifying a trimming strategy";
+    } else if (!add && !o->maxlen && !o->minid) {
+        error = "syntax error, XTRIM must be called with either MAXLEN or MINID";
+    } else if (o->limited && !o->approx) {
+        error = "syntax error, LIMIT cannot be used without the special ~ option";
+    }
+    if (error != NULL) {
+        call_error(c, "ERR", "%s", error);
+    }
+    return error == NULL;
 }
 
 /* "*", "ms-*" or a full id. */
@@ -108,14 +205,7 @@ static bool add_id(struct call *c, slice_t s, struct publish_item *it)
         return true;
     }
     it->flags |= MESSAGE_ID;
-    if (!arg_stream_id(c, s, 0, &it->id)) {
-        return false;
-    }
-    if (it->id.ms == 0 && it->id.seq == 0) {
-        call_error(c, "ERR", "The ID specified in XADD must be greater than 0-0");
-        return false;
-    }
-    return true;
+    return arg_stream_id(c, s, 0, &it->id);
 }
 
 static void trimmed_aside(struct node *n, struct request *r, slice_t reply)
@@ -151,32 +241,20 @@ void handle_xadd(struct call *c)
 {
     struct publish_item it = {.flags = MESSAGE_FIELDS, .trim_maxlen = UINT64_MAX};
     struct trim_options trim = {0};
-    bool make = true;
     uint32_t i = 2;
-    while (i < c->argc) {
-        if (slice_ieq(c->argv[i], "NOMKSTREAM")) {
-            make = false;
-            i++;
-        } else if (slice_ieq(c->argv[i], "MAXLEN") || slice_ieq(c->argv[i], "MINID")) {
-            if (!trim_options(c, &i, &trim)) {
-                return;
-            }
-        } else {
-            break;
-        }
-    }
-    if (i >= c->argc || !add_id(c, c->argv[i], &it)) {
-        if (i >= c->argc) {
-            call_error(c, "ERR", "syntax error");
-        }
+    if (!trim_options(c, &i, true, &trim) || (i < c->argc && !add_id(c, c->argv[i], &it)) || !trim_options_fit(c, true, &trim)) {
         return;
     }
-    uint32_t fields = c->argc - ++i;
+    uint32_t fields = i < c->argc ? c->argc - ++i : 0;
     if (fields < 2 || fields % 2 != 0) {
         call_error(c, "ERR", "wrong number of arguments for 'xadd' command");
         return;
     }
-    struct topic_ref *t = call_stream(c, c->argv[1], make ? WANT_OR_CREATE_STREAM : WANT_IF_THERE);
+    if (it.flags & MESSAGE_ID && it.id.ms == 0 && it.id.seq == 0) {
+        call_error(c, "ERR", "The ID specified in XADD must be greater than 0-0");
+        return;
+    }
+    struct topic_ref *t = call_stream(c, c->argv[1], trim.no_make ? WANT_IF_THERE : WANT_OR_CREATE_STREAM);
     if (t == NULL) {
         if (c->missing) {
             resp_null(c->reply);
@@ -254,24 +332,6 @@ static void ask_range(struct multi *m)
     request_submit(m->n, multi_query(m, m->topic->groups[0], 0, &q));
 }
 
-static bool id_next(struct stream_id *id)
-{
-    if (++id->seq == 0) {
-        id->ms++;
-    }
-    return id->ms != 0 || id->seq != 0;
-}
-
-static bool id_before(struct stream_id *id)
-{
-    if (id->ms == 0 && id->seq == 0) {
-        return false;
-    }
-    id->ms -= id->seq == 0;
-    id->seq--;
-    return true;
-}
-
 static void take_range(struct multi *m, uint32_t part, slice_t reply)
 {
     (void)part;
@@ -301,40 +361,27 @@ static void end_range(struct multi *m, struct buf *reply)
     buf_append_slice(reply, buf_slice(&m->out));
 }
 
-static bool range_bound(struct call *c, slice_t s, bool start, struct stream_id *id)
-{
-    bool open = s.len > 1 && s.ptr[0] == '(';
-    slice_t digits = open ? slice_of(s.ptr + 1, s.len - 1) : s;
-    if (!arg_stream_id(c, digits, start ? 0 : UINT64_MAX, id)) {
-        return false;
-    }
-    if (open && !(start ? id_next(id) : id_before(id))) {
-        call_error(c, "ERR", start ? "invalid start ID for the interval" : "invalid end ID for the interval");
-        return false;
-    }
-    return true;
-}
-
 static void range(struct call *c, bool reverse)
 {
     struct stream_id first, last;
-    uint64_t count = UINT32_MAX;
-    if (!range_bound(c, c->argv[reverse ? 3 : 2], true, &first) || !range_bound(c, c->argv[reverse ? 2 : 3], false, &last)) {
-        return;
+    int64_t count = UINT32_MAX;
+    bool ok = arg_stream_bound(c, c->argv[reverse ? 3 : 2], true, &first) && arg_stream_bound(c, c->argv[reverse ? 2 : 3], false, &last);
+    for (uint32_t i = 4; ok && i < c->argc; i += 2) {
+        if (!slice_ieq(c->argv[i], "COUNT") || i + 1 == c->argc) {
+            call_error(c, "ERR", "syntax error");
+            return;
+        }
+        ok = arg_stream_int(c, c->argv[i + 1], NULL, &count);
     }
-    if (c->argc != 4 && (c->argc != 6 || !slice_ieq(c->argv[4], "COUNT"))) {
-        call_error(c, "ERR", "syntax error");
-        return;
-    }
-    if (c->argc == 6 && !number(c->argv[5], &count)) {
-        call_error(c, "ERR", "value is not an integer or out of range");
-        return;
-    }
-    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
-    if (t == NULL || count == 0) {
-        if (c->missing || t != NULL) {
+    struct topic_ref *t = ok ? call_stream(c, c->argv[1], WANT_IF_THERE) : NULL;
+    if (t == NULL) {
+        if (c->missing) {
             resp_array(c->reply, 0);
         }
+        return;
+    }
+    if (count <= 0) {
+        resp_null(c->reply);
         return;
     }
     struct multi *m = multi_new(c, t, take_range, end_range);
@@ -385,6 +432,13 @@ static void take_del(struct multi *m, uint32_t step, slice_t reply)
 
 void handle_xdel(struct call *c)
 {
+    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
+    if (t == NULL) {
+        if (c->missing) {
+            resp_int(c->reply, 0);
+        }
+        return;
+    }
     struct buf ids = {0};
     for (uint32_t i = 2; i < c->argc; i++) {
         struct stream_id id;
@@ -395,16 +449,11 @@ void handle_xdel(struct call *c)
         buf_put_u64(&ids, id.ms);
         buf_put_u64(&ids, id.seq);
     }
-    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
-    if (t != NULL) {
-        struct multi *m = multi_new(c, t, take_del, end_sum);
-        m->missing_ok = true;
-        struct queue_query q = {.kind = QQ_RESOLVE, .topic = t->id, .count = c->argc - 2, .ids = buf_slice(&ids)};
-        request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
-        multi_begin(m);
-    } else if (c->missing) {
-        resp_int(c->reply, 0);
-    }
+    struct multi *m = multi_new(c, t, take_del, end_sum);
+    m->missing_ok = true;
+    struct queue_query q = {.kind = QQ_RESOLVE, .topic = t->id, .count = c->argc - 2, .ids = buf_slice(&ids)};
+    request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
+    multi_begin(m);
     buf_fini(&ids);
 }
 
@@ -443,15 +492,14 @@ void handle_xtrim(struct call *c)
 {
     struct trim_options o = {0};
     uint32_t i = 2;
-    if (!slice_ieq(c->argv[2], "MAXLEN") && !slice_ieq(c->argv[2], "MINID")) {
-        call_error(c, "ERR", "syntax error, XTRIM must be called with either MAXLEN or MINID");
-        return;
-    }
-    if (!trim_options(c, &i, &o)) {
+    if (!trim_options(c, &i, false, &o)) {
         return;
     }
     if (i != c->argc) {
         call_error(c, "ERR", "syntax error");
+        return;
+    }
+    if (!trim_options_fit(c, false, &o)) {
         return;
     }
     struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
@@ -474,11 +522,25 @@ void handle_xtrim(struct call *c)
     multi_begin(m);
 }
 
-static void take_set_id(struct multi *m, uint32_t part, slice_t reply)
+/* XSETID. Step 0: how long the stream is, when a count of entries is given; 1: done. */
+static void submit_set_id(struct multi *m)
 {
-    (void)part;
-    if (reply.ptr[0] == QUEUE_BAD_ID) {
+    struct queue_set_id o = {.topic = m->topic->id, .id = {m->args[0], m->args[1]}, .added = m->args[2]};
+    struct request *r = multi_op(m, m->topic->groups[0], QUEUE_OP_SET_ID, 1);
+    queue_put_set_id(&r->payload, &o);
+    request_submit(m->n, r);
+}
+
+static void take_set_id(struct multi *m, uint32_t step, slice_t reply)
+{
+    uint64_t start, end, deleted;
+    struct stream_id last;
+    if (step == 1 && reply.ptr[0] == QUEUE_BAD_ID) {
         multi_fail(m, SLICE_LIT("-ERR The ID specified in XSETID is smaller than the target stream top item\r\n"));
+    } else if (step == 0 && info_row(reply, &start, &end, &deleted, &last) && end - start - deleted > m->args[2]) {
+        multi_fail(m, SLICE_LIT("-ERR The entries_added specified in XSETID is smaller than the target stream length\r\n"));
+    } else if (step == 0) {
+        submit_set_id(m);
     }
 }
 
@@ -488,20 +550,35 @@ static void end_ok(struct multi *m, struct buf *reply)
     resp_simple(reply, "OK");
 }
 
+static bool set_id_options(struct call *c, struct stream_id id, uint64_t *added)
+{
+    for (uint32_t i = 3; i < c->argc; i += 2) {
+        struct stream_id deleted = {0, 0};
+        int64_t v = 0;
+        bool count = slice_ieq(c->argv[i], "ENTRIESADDED");
+        if (i + 1 == c->argc || (!count && !slice_ieq(c->argv[i], "MAXDELETEDID"))) {
+            call_error(c, "ERR", "syntax error");
+            return false;
+        }
+        if (!(count ? arg_stream_int(c, c->argv[i + 1], NULL, &v) : arg_stream_id(c, c->argv[i + 1], 0, &deleted))) {
+            return false;
+        }
+        if (v < 0 || stream_id_less(id, deleted)) {
+            call_error(c, "ERR", v < 0 ? "entries_added must be positive" :
+                       "The ID specified in XSETID is smaller than the provided max_deleted_entry_id");
+            return false;
+        }
+        *added = count ? (uint64_t)v : *added;
+    }
+    return true;
+}
+
 void handle_xsetid(struct call *c)
 {
-    struct queue_set_id o = {.added = UINT64_MAX};
-    if (!arg_stream_id(c, c->argv[2], 0, &o.id)) {
+    struct stream_id id;
+    uint64_t added = UINT64_MAX;
+    if (!arg_stream_id(c, c->argv[2], 0, &id) || !set_id_options(c, id, &added)) {
         return;
-    }
-    for (uint32_t i = 3; i + 1 < c->argc; i += 2) {
-        struct stream_id ignored;
-        bool ok = slice_ieq(c->argv[i], "ENTRIESADDED") ? number(c->argv[i + 1], &o.added) :
-                  slice_ieq(c->argv[i], "MAXDELETEDID") && arg_stream_id(c, c->argv[i + 1], 0, &ignored);
-        if (!ok) {
-            call_error(c, "ERR", "syntax error");
-            return;
-        }
     }
     struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
     if (t == NULL) {
@@ -511,9 +588,12 @@ void handle_xsetid(struct call *c)
         return;
     }
     struct multi *m = multi_new(c, t, take_set_id, end_ok);
-    struct request *r = multi_op(m, t->groups[0], QUEUE_OP_SET_ID, 0);
-    o.topic = t->id;
-    queue_put_set_id(&r->payload, &o);
-    request_submit(c->n, r);
+    const uint64_t args[3] = {id.ms, id.seq, added};
+    memcpy(m->args, args, sizeof args);
+    if (added != UINT64_MAX) {
+        ask_len(m);
+    } else {
+        submit_set_id(m);
+    }
     multi_begin(m);
 }

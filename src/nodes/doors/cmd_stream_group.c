@@ -1,23 +1,65 @@
-/* Redis Streams' consumer groups: XGROUP, XACK, XPENDING, XCLAIM, XAUTOCLAIM, XINFO. Ids become offsets where the state machine wants those;
+/* Redis Streams' consumer groups: XGROUP, XACK, XCLAIM, XAUTOCLAIM. Ids become offsets where the state machine wants those;
  * replies are Redis' own. */
 #include "nodes/doors/cmd.h"
+#include "nodes/doors/cmd_stream.h"
 #include "nodes/doors/queue_door.h"
 
 #include <stdlib.h>
 
-static void no_group(struct call *c, slice_t key, slice_t group)
+static int shown(slice_t name)
 {
-    call_error(c, "NOGROUP", "No such key '%.*s' or consumer group '%.*s'", (int)(key.len < 64 ? key.len : 64), (const char *)key.ptr,
-               (int)(group.len < 64 ? group.len : 64), (const char *)group.ptr);
+    return (int)(name.len < 64 ? name.len : 64);
 }
 
-static void fail_no_group(struct multi *m)
+void call_no_group(struct call *c, slice_t key, slice_t group)
+{
+    call_error(c, "NOGROUP", "No such key '%.*s' or consumer group '%.*s'", shown(key), (const char *)key.ptr, shown(group), (const char *)group.ptr);
+}
+
+void fail_no_group(struct multi *m, slice_t group, const char *where)
 {
     struct buf b = {0};
-    resp_error(&b, "NOGROUP", "No such consumer group '%.*s' for key name '%.*s'", (int)m->name.len, (const char *)m->name.ptr,
-               (int)(m->topic->name_len < 64 ? m->topic->name_len : 64), m->topic->name);
+    slice_t key = topic_name(m->topic);
+    resp_error(&b, "NOGROUP", "No such key '%.*s' or consumer group '%.*s'%s", shown(key), (const char *)key.ptr, shown(group),
+               (const char *)group.ptr, where);
     multi_fail(m, buf_slice(&b));
     buf_fini(&b);
+}
+
+void fail_no_group_for_key(struct multi *m)
+{
+    struct buf b = {0};
+    slice_t key = topic_name(m->topic), group = buf_slice(&m->name);
+    resp_error(&b, "NOGROUP", "No such consumer group '%.*s' for key name '%.*s'", shown(group), (const char *)group.ptr, shown(key),
+               (const char *)key.ptr);
+    multi_fail(m, buf_slice(&b));
+    buf_fini(&b);
+}
+
+const struct subcommand *call_subcommand(struct call *c, const struct subcommand *table, size_t n)
+{
+    const struct subcommand *found = NULL;
+    for (size_t i = 0; i < n && found == NULL; i++) {
+        found = slice_ieq(c->argv[1], table[i].word) ? &table[i] : NULL;
+    }
+    if (found == NULL && slice_ieq(c->argv[1], "HELP") && c->argc == 2) {
+        resp_array(c->reply, (uint32_t)n);
+        for (size_t i = 0; i < n; i++) {
+            resp_simple(c->reply, table[i].help);
+        }
+    } else if (found == NULL) {
+        call_error(c, "ERR", "unknown subcommand '%.*s'. Try %s HELP.", shown(c->argv[1]), (const char *)c->argv[1].ptr, c->cmd->name);
+    } else if (found->arity < 0 ? c->argc < (uint32_t)-found->arity : c->argc != (uint32_t)found->arity) {
+        call_error(c, "ERR", "wrong number of arguments for '%s' command", found->name);
+        found = NULL;
+    }
+    return found;
+}
+
+void call_bad_syntax(struct call *c)
+{
+    call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.", shown(c->argv[1]),
+               (const char *)c->argv[1].ptr, c->cmd->name);
 }
 
 static void end_int(struct multi *m, struct buf *reply)
@@ -55,7 +97,7 @@ static void take_group(struct multi *m, uint32_t step, slice_t reply)
     } else if (code == QUEUE_NO_GROUP && m->args[0] == GROUP_DESTROY) {
         m->sum = 0;
     } else if (code == QUEUE_NO_GROUP) {
-        fail_no_group(m);
+        fail_no_group_for_key(m);
     } else if (code == QUEUE_LIMIT) {
         multi_fail(m, SLICE_LIT("-LIMIT the stream has as many consumer groups, or the group as many consumers, as it may\r\n"));
     } else {
@@ -86,25 +128,39 @@ static void group_at(struct call *c, struct topic_ref *t, slice_t id, bool seek)
     multi_begin(m);
 }
 
+static void call_needs_key(struct call *c)
+{
+    call_error(c, "ERR", "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to "
+               "create an empty stream automatically.");
+}
+
 static void xgroup_create(struct call *c, bool seek)
 {
     bool make = false;
     for (uint32_t i = 5; i < c->argc; i++) {
+        int64_t read;
         if (slice_ieq(c->argv[i], "MKSTREAM") && !seek) {
             make = true;
-        } else if (slice_ieq(c->argv[i], "ENTRIESREAD") && i + 1 < c->argc) {
-            i++; /* lag is counted from offsets here */
-        } else {
-            call_error(c, "ERR", "syntax error");
+        } else if (!slice_ieq(c->argv[i], "ENTRIESREAD") || i + 1 == c->argc) {
+            call_bad_syntax(c);
             return;
+        } else if (!arg_stream_int(c, c->argv[++i], NULL, &read)) {
+            return;
+        } else if (read < -1) {
+            call_error(c, "ERR", "value for ENTRIESREAD must be positive or -1");
+            return; /* else it is forgotten: lag is counted from offsets here */
         }
+    }
+    struct stream_id from;
+    slice_t id = c->argv[4];
+    if (make && !slice_eq(id, SLICE_LIT("$")) && !arg_stream_id(c, id, 0, &from)) {
+        return; /* before the stream is made */
     }
     struct topic_ref *t = call_stream(c, c->argv[2], make ? WANT_OR_CREATE_STREAM : WANT_IF_THERE);
     if (t != NULL) {
-        group_at(c, t, c->argv[4], seek);
+        group_at(c, t, id, seek);
     } else if (c->missing) {
-        call_error(c, "ERR", "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to "
-                   "create an empty stream automatically.");
+        call_needs_key(c);
     }
 }
 
@@ -113,8 +169,7 @@ static void xgroup_change(struct call *c, enum group_action action, slice_t cons
     struct topic_ref *t = call_stream(c, c->argv[2], WANT_IF_THERE);
     if (t == NULL) {
         if (c->missing) {
-            call_error(c, "ERR", "The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option "
-                       "to create an empty stream automatically.");
+            call_needs_key(c);
         }
         return;
     }
@@ -125,27 +180,32 @@ static void xgroup_change(struct call *c, enum group_action action, slice_t cons
     multi_begin(m);
 }
 
+enum { XGROUP_CREATE, XGROUP_SETID, XGROUP_DESTROY, XGROUP_CREATECONSUMER, XGROUP_DELCONSUMER, XGROUP_COUNT };
+
+static const struct subcommand XGROUP[XGROUP_COUNT] = {
+    [XGROUP_CREATE] = {"CREATE", -5, "xgroup|create",
+                       "CREATE key group id|$ [MKSTREAM] [ENTRIESREAD n]: makes a consumer group that reads behind id."},
+    [XGROUP_SETID] = {"SETID", -5, "xgroup|setid", "SETID key group id|$ [ENTRIESREAD n]: lets a consumer group go on behind id."},
+    [XGROUP_DESTROY] = {"DESTROY", 4, "xgroup|destroy", "DESTROY key group: removes a consumer group with what it has pending."},
+    [XGROUP_CREATECONSUMER] = {"CREATECONSUMER", 5, "xgroup|createconsumer", "CREATECONSUMER key group consumer: makes a consumer."},
+    [XGROUP_DELCONSUMER] = {"DELCONSUMER", 5, "xgroup|delconsumer",
+                            "DELCONSUMER key group consumer: removes a consumer with what it has pending."},
+};
+
 void handle_xgroup(struct call *c)
 {
-    slice_t sub = c->argv[1];
-    bool names = c->argc >= 4 && arg_name(c, c->argv[3], "the group", LIMIT_CONSUMER_BYTES) &&
-                 (c->argc < 5 || slice_ieq(sub, "CREATE") || slice_ieq(sub, "SETID") || arg_name(c, c->argv[4], "the consumer", LIMIT_CONSUMER_BYTES));
-    if (c->argc >= 4 && !names) {
+    const struct subcommand *sub = call_subcommand(c, XGROUP, XGROUP_COUNT);
+    if (sub == NULL || !arg_name(c, c->argv[3], "the group", LIMIT_CONSUMER_BYTES)) {
         return;
     }
-    if (slice_ieq(sub, "CREATE") && c->argc >= 5) {
-        xgroup_create(c, false);
-    } else if (slice_ieq(sub, "SETID") && c->argc >= 5) {
-        xgroup_create(c, true);
-    } else if (slice_ieq(sub, "DESTROY") && c->argc == 4) {
-        xgroup_change(c, GROUP_DESTROY, SLICE_NONE);
-    } else if (slice_ieq(sub, "CREATECONSUMER") && c->argc == 5) {
-        xgroup_change(c, GROUP_CREATE_CONSUMER, c->argv[4]);
-    } else if (slice_ieq(sub, "DELCONSUMER") && c->argc == 5) {
-        xgroup_change(c, GROUP_DELETE_CONSUMER, c->argv[4]);
-    } else {
-        call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try XGROUP CREATE key group id [MKSTREAM], SETID, DESTROY, "
-                   "CREATECONSUMER, DELCONSUMER.", (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);
+    switch (sub - XGROUP) {
+    case XGROUP_CREATE: xgroup_create(c, false); return;
+    case XGROUP_SETID: xgroup_create(c, true); return;
+    case XGROUP_DESTROY: xgroup_change(c, GROUP_DESTROY, SLICE_NONE); return;
+    default: break;
+    }
+    if (arg_name(c, c->argv[4], "the consumer", LIMIT_CONSUMER_BYTES)) {
+        xgroup_change(c, sub - XGROUP == XGROUP_DELCONSUMER ? GROUP_DELETE_CONSUMER : GROUP_CREATE_CONSUMER, c->argv[4]);
     }
 }
 
@@ -164,6 +224,13 @@ static void take_ack(struct multi *m, uint32_t part, slice_t reply)
 
 void handle_xack(struct call *c)
 {
+    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
+    if (t == NULL) {
+        if (c->missing) {
+            resp_int(c->reply, 0);
+        }
+        return;
+    }
     struct buf items = {0};
     for (uint32_t i = 3; i < c->argc; i++) {
         struct settle_item it = {.kind = SETTLE_ACK, .by_id = true};
@@ -173,169 +240,23 @@ void handle_xack(struct call *c)
         }
         queue_put_settle_item(&items, &it);
     }
-    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
-    if (t != NULL) {
-        struct multi *m = multi_new(c, t, take_ack, end_int);
-        m->missing_ok = true;
-        struct request *r = multi_op(m, t->groups[0], QUEUE_OP_SETTLE, 0);
-        queue_put_settle(&r->payload, t->id, c->argv[2], c->argc - 3);
-        buf_append_slice(&r->payload, buf_slice(&items));
-        request_submit(c->n, r);
-        multi_begin(m);
-    } else if (c->missing) {
-        resp_int(c->reply, 0);
-    }
+    struct multi *m = multi_new(c, t, take_ack, end_int);
+    m->missing_ok = true;
+    struct request *r = multi_op(m, t->groups[0], QUEUE_OP_SETTLE, 0);
+    queue_put_settle(&r->payload, t->id, c->argv[2], c->argc - 3);
+    buf_append_slice(&r->payload, buf_slice(&items));
+    request_submit(c->n, r);
+    multi_begin(m);
     buf_fini(&items);
 }
 
-struct pending_row { slice_t consumer; uint64_t offset; struct stream_id id; uint64_t idle_ms, deliveries; };
-
-static bool get_pending_row(struct reader *r, struct pending_row *p)
-{
-    p->consumer = reader_bytes(r);
-    p->offset = reader_u64(r);
-    p->id.ms = reader_u64(r);
-    p->id.seq = reader_u64(r);
-    p->idle_ms = reader_u64(r);
-    p->deliveries = reader_u64(r);
-    reader_take(r, 16); /* generation, delivery */
-    return r->ok;
-}
-
-/* XPENDING key group: how many, from where to where, per consumer. Step 0: the rows. */
-static void take_summary(struct multi *m, uint32_t step, slice_t reply)
-{
-    struct reader r = reader_of(reply);
-    uint8_t code = reader_u8(&r);
-    uint32_t n = reader_u32(&r);
-    if (code == QUEUE_NO_GROUP) {
-        fail_no_group(m);
-        return;
-    }
-    if (step == 1) { /* consumers with what they have */
-        for (uint32_t i = 0; i < n; i++) {
-            slice_t name = reader_bytes(&r);
-            uint64_t pending = reader_u64(&r);
-            reader_take(&r, 16);
-            if (pending > 0) {
-                char text[24];
-                int len = snprintf(text, sizeof text, "%llu", (unsigned long long)pending);
-                resp_array(&m->out, 2);
-                resp_bulk(&m->out, name);
-                resp_bulk(&m->out, slice_of(text, (size_t)len));
-                m->rows++;
-            }
-        }
-        return;
-    }
-    struct pending_row p;
-    for (uint32_t i = 0; i < n && get_pending_row(&r, &p); i++) {
-        if (i == 0) {
-            m->args[0] = p.id.ms;
-            m->args[1] = p.id.seq;
-        }
-        m->args[2] = p.id.ms;
-        m->args[3] = p.id.seq;
-    }
-    m->sum = n;
-    struct queue_query q = {.kind = QQ_CONSUMERS, .topic = m->topic->id, .name = buf_slice(&m->name)};
-    request_submit(m->n, multi_query(m, m->topic->groups[0], 1, &q));
-}
-
-static void end_summary(struct multi *m, struct buf *b)
-{
-    resp_array(b, 4);
-    resp_int(b, (int64_t)m->sum);
-    if (m->sum == 0) {
-        resp_null(b);
-        resp_null(b);
-        resp_null(b);
-        return;
-    }
-    put_stream_id(b, (struct stream_id){m->args[0], m->args[1]});
-    put_stream_id(b, (struct stream_id){m->args[2], m->args[3]});
-    resp_array(b, m->rows);
-    buf_append_slice(b, buf_slice(&m->out));
-}
-
-/* XPENDING key group [IDLE ms] start end count [consumer]. */
-struct pending_filter { struct stream_id first, last; uint64_t idle_ms; };
-
-static void take_pending(struct multi *m, uint32_t part, slice_t reply)
-{
-    (void)part;
-    struct reader r = reader_of(reply);
-    struct pending_filter f;
-    struct pending_row p;
-    memcpy(&f, m->args, sizeof f.first + sizeof f.last);
-    if (reader_u8(&r) == QUEUE_NO_GROUP) {
-        fail_no_group(m);
-        return;
-    }
-    uint32_t n = reader_u32(&r);
-    for (uint32_t i = 0; i < n && get_pending_row(&r, &p) && m->rows < m->want; i++) {
-        bool low = p.id.ms < f.first.ms || (p.id.ms == f.first.ms && p.id.seq < f.first.seq);
-        bool high = p.id.ms > f.last.ms || (p.id.ms == f.last.ms && p.id.seq > f.last.seq);
-        if (low || high || p.idle_ms < m->sum) {
-            continue;
-        }
-        resp_array(&m->out, 4);
-        put_stream_id(&m->out, p.id);
-        resp_bulk(&m->out, p.consumer);
-        resp_int(&m->out, (int64_t)p.idle_ms);
-        resp_int(&m->out, (int64_t)p.deliveries);
-        m->rows++;
-    }
-}
-
+/* XCLAIM and XAUTOCLAIM. */
 static void end_rows(struct multi *m, struct buf *reply)
 {
     resp_array(reply, m->rows);
     buf_append_slice(reply, buf_slice(&m->out));
 }
 
-void handle_xpending(struct call *c)
-{
-    uint32_t i = 3;
-    uint64_t idle = 0, count = 0;
-    struct stream_id first = {0}, last = {0};
-    bool summary = c->argc == 3;
-    if (!summary && slice_ieq(c->argv[3], "IDLE") && c->argc > 4) {
-        if (!arg_u64(c, c->argv[4], "IDLE", 0, UINT64_MAX / 2, &idle)) {
-            return;
-        }
-        i = 5;
-    }
-    if (!summary && (c->argc < i + 3 || c->argc > i + 4)) {
-        call_error(c, "ERR", "syntax error");
-        return;
-    }
-    if (!summary && (!arg_stream_id(c, c->argv[i], 0, &first) || !arg_stream_id(c, c->argv[i + 1], UINT64_MAX, &last) ||
-                     !arg_u64(c, c->argv[i + 2], "count", 0, UINT32_MAX, &count))) {
-        return;
-    }
-    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
-    if (t == NULL) {
-        if (c->missing) {
-            no_group(c, c->argv[1], c->argv[2]);
-        }
-        return;
-    }
-    struct multi *m = multi_new(c, t, summary ? take_summary : take_pending, summary ? end_summary : end_rows);
-    struct queue_query q = {.kind = QQ_PENDING, .topic = t->id, .name = c->argv[2], .count = LIMIT_PENDING_PER_POSITION};
-    buf_append_slice(&m->name, c->argv[2]);
-    if (!summary) {
-        const uint64_t args[4] = {first.ms, first.seq, last.ms, last.seq};
-        memcpy(m->args, args, sizeof args);
-        m->sum = idle;
-        m->want = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
-        q.ids = c->argc == i + 4 ? c->argv[i + 3] : SLICE_NONE;
-    }
-    request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
-    multi_begin(m);
-}
-
-/* XCLAIM and XAUTOCLAIM. `take` waits in m->name, encoded, until ids are offsets (step 0); step 1: what was taken; step 2: the id of the next. */
 static void put_taken(struct multi *m, struct reader *r, uint32_t n, bool just_id)
 {
     struct delivery d;
@@ -351,13 +272,7 @@ static void put_taken(struct multi *m, struct reader *r, uint32_t n, bool just_i
     }
 }
 
-static void submit_take(struct multi *m, const struct queue_take *o)
-{
-    struct request *r = multi_op(m, m->topic->groups[0], QUEUE_OP_TAKE, 1);
-    queue_put_take(&r->payload, o);
-    request_submit(m->n, r);
-}
-
+/* The take waits in `name` until its offsets are known: itself, its names, then (XCLAIM) its ids. Offsets so far are in `side`. */
 static struct queue_take take_of(struct multi *m)
 {
     struct queue_take o;
@@ -376,134 +291,260 @@ static void keep_take(struct multi *m, const struct queue_take *o)
     buf_append_slice(&m->name, o->consumer);
 }
 
-static void fail_take(struct multi *m)
+static struct stream_id claim_id(const struct multi *m, uint32_t i)
+{
+    const uint8_t *at = m->name.ptr + m->name.len - (size_t)m->want * 16 + (size_t)i * 16;
+    return (struct stream_id){le64_get(at), le64_get(at + 8)};
+}
+
+static void submit_take(struct multi *m, const struct queue_take *o)
+{
+    struct request *r = multi_op(m, m->topic->groups[0], QUEUE_OP_TAKE, 1);
+    queue_put_take(&r->payload, o);
+    request_submit(m->n, r);
+}
+
+/* False: it failed. */
+static bool take_answered(struct multi *m, slice_t reply)
 {
     struct queue_take o = take_of(m);
-    struct buf b = {0};
-    resp_error(&b, "NOGROUP", "No such key '%.*s' or consumer group '%.*s'", (int)(m->topic->name_len < 64 ? m->topic->name_len : 64), m->topic->name,
-               (int)o.group.len, (const char *)o.group.ptr);
-    multi_fail(m, buf_slice(&b));
-    buf_fini(&b);
+    if (reply.ptr[0] == QUEUE_NO_GROUP) {
+        fail_no_group(m, o.group, "");
+    } else if (reply.ptr[0] != QUEUE_DONE) {
+        multi_fail(m, SLICE_LIT("-LIMIT the group has as many consumers as it may\r\n"));
+    }
+    return reply.ptr[0] == QUEUE_DONE;
+}
+
+/* XCLAIM. Step 0: the offsets of the ids that are there, 2: rows of what is pending, in which those that were deleted still are, 1: what was
+ * taken. */
+static void claim_found(struct multi *m)
+{
+    struct queue_take o = take_of(m);
+    struct buf offsets = {0};
+    for (uint32_t i = 0; i < m->want; i++) {
+        uint64_t offset = le64_get(m->side.ptr + (size_t)i * 8);
+        if (offset != UINT64_MAX) {
+            buf_put_u64(&offsets, offset);
+            o.n++;
+        }
+    }
+    if (o.n > 0) {
+        o.offsets = buf_slice(&offsets);
+        submit_take(m, &o);
+    }
+    buf_fini(&offsets);
+}
+
+static uint32_t claim_missing(const struct multi *m)
+{
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < m->want; i++) {
+        missing += le64_get(m->side.ptr + (size_t)i * 8) == UINT64_MAX;
+    }
+    return missing;
+}
+
+static void claim_pending(struct multi *m, struct reader *r)
+{
+    uint32_t n = reader_u32(r);
+    struct pending_row p = {0};
+    struct queue_take o = take_of(m);
+    for (uint32_t k = 0; k < n && get_pending_row(r, &p); k++) {
+        for (uint32_t i = 0; i < m->want; i++) {
+            struct stream_id id = claim_id(m, i);
+            if (id.ms == p.id.ms && id.seq == p.id.seq) {
+                le64_put(m->side.ptr + (size_t)i * 8, p.offset);
+            }
+        }
+    }
+    if (n == PENDING_PAGE && claim_missing(m) > 0) {
+        ask_pending(m, 2, o.group, SLICE_NONE, p.offset + 1);
+    } else {
+        claim_found(m);
+    }
 }
 
 static void take_claim(struct multi *m, uint32_t step, slice_t reply)
 {
     struct reader r = reader_of(reply);
     struct queue_take o = take_of(m);
-    if (reader_u8(&r) != QUEUE_DONE) {
-        fail_take(m);
+    if (!take_answered(m, reply)) {
         return;
     }
+    reader_u8(&r);
     if (step == 1) {
         reader_u64(&r);
         uint32_t n = reader_u32(&r);
         put_taken(m, &r, n, o.just_id);
-        return;
-    }
-    struct buf offsets = {0};
-    uint32_t n = reader_u32(&r);
-    o.n = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t offset = reader_u64(&r);
-        if (offset != UINT64_MAX) {
-            buf_put_u64(&offsets, offset);
-            o.n++;
+    } else if (step == 2) {
+        claim_pending(m, &r);
+    } else {
+        reader_u32(&r);
+        buf_append(&m->side, r.p, reader_left(&r));
+        if (claim_missing(m) > 0) {
+            ask_pending(m, 2, o.group, SLICE_NONE, 0);
+        } else {
+            claim_found(m);
         }
     }
-    o.offsets = buf_slice(&offsets);
-    if (o.n > 0) {
-        submit_take(m, &o);
-    }
-    buf_fini(&offsets);
+}
+
+static bool claim_number(struct call *c, slice_t s, const char *option, int64_t *v)
+{
+    char error[64];
+    snprintf(error, sizeof error, "Invalid %s option argument for XCLAIM", option);
+    return arg_stream_int(c, s, error, v);
 }
 
 static bool claim_options(struct call *c, uint32_t from, struct queue_take *o)
 {
     for (uint32_t i = from; i < c->argc; i++) {
-        uint64_t v = 0;
+        int64_t v = 0;
+        struct stream_id last;
         slice_t word = c->argv[i];
-        bool value = i + 1 < c->argc;
+        bool value = i + 1 < c->argc, ok = true;
         if (slice_ieq(word, "FORCE")) {
             o->force = true;
         } else if (slice_ieq(word, "JUSTID")) {
             o->just_id = true;
-        } else if (slice_ieq(word, "IDLE") && value && arg_u64(c, c->argv[i + 1], "IDLE", 0, UINT64_MAX / 2, &o->idle_ms)) {
-            i++;
-        } else if (slice_ieq(word, "TIME") && value && arg_u64(c, c->argv[i + 1], "TIME", 0, UINT64_MAX / 2, &v)) {
-            o->idle_ms = c->n->wall_ms > v ? c->n->wall_ms - v : 0;
-            i++;
-        } else if (slice_ieq(word, "RETRYCOUNT") && value && arg_u64(c, c->argv[i + 1], "RETRYCOUNT", 0, UINT32_MAX - 1, &v)) {
-            o->retries = (uint32_t)v;
-            i++;
+        } else if (slice_ieq(word, "IDLE") && value) {
+            ok = claim_number(c, c->argv[++i], "IDLE", &v);
+            o->idle_ms = v > 0 ? (uint64_t)v : 0;
+        } else if (slice_ieq(word, "TIME") && value) {
+            ok = claim_number(c, c->argv[++i], "TIME", &v);
+            o->idle_ms = v >= 0 && (uint64_t)v < c->n->wall_ms ? c->n->wall_ms - (uint64_t)v : 0;
+        } else if (slice_ieq(word, "RETRYCOUNT") && value) {
+            ok = claim_number(c, c->argv[++i], "RETRYCOUNT", &v);
+            o->retries = v >= 0 && v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
         } else if (slice_ieq(word, "LASTID") && value) {
-            i++;
+            ok = arg_stream_id(c, c->argv[++i], 0, &last);
         } else {
-            if (c->reply->len == 0) {
-                call_error(c, "ERR", "Unrecognized XCLAIM option '%.*s'", (int)(word.len < 64 ? word.len : 64), (const char *)word.ptr);
-            }
+            call_error(c, "ERR", "Unrecognized XCLAIM option '%.*s'", shown(word), (const char *)word.ptr);
+            return false;
+        }
+        if (!ok) {
             return false;
         }
     }
     return true;
 }
 
+static void claim(struct call *c, struct topic_ref *t, struct queue_take *o, slice_t ids)
+{
+    struct multi *m = multi_new(c, t, take_claim, end_rows);
+    keep_take(m, o);
+    buf_append_slice(&m->name, ids);
+    m->want = (uint32_t)(ids.len / 16);
+    if (m->want == 0) {
+        ask_pending(m, 2, o->group, SLICE_NONE, UINT64_MAX); /* is there such a group? */
+    } else {
+        struct queue_query q = {.kind = QQ_RESOLVE, .topic = t->id, .count = m->want, .ids = ids};
+        request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
+    }
+    multi_begin(m);
+}
+
 void handle_xclaim(struct call *c)
 {
     struct queue_take o = {.group = c->argv[2], .consumer = c->argv[3], .idle_ms = UINT64_MAX, .retries = UINT32_MAX};
-    struct buf ids = {0};
-    uint32_t i = 5;
-    if (!arg_u64(c, c->argv[4], "min-idle-time", 0, UINT64_MAX / 2, &o.min_idle_ms) || !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
+    struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
+    int64_t idle;
+    if (t == NULL) {
+        if (c->missing) {
+            call_no_group(c, c->argv[1], c->argv[2]);
+        }
         return;
     }
-    for (; i < c->argc && c->argv[i].len > 0 && c->argv[i].ptr[0] >= '0' && c->argv[i].ptr[0] <= '9'; i++) {
-        struct stream_id id;
-        if (!arg_stream_id(c, c->argv[i], 0, &id)) {
-            buf_fini(&ids);
-            return;
-        }
+    if (!arg_stream_int(c, c->argv[4], "Invalid min-idle-time argument for XCLAIM", &idle) ||
+        !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
+        return;
+    }
+    o.min_idle_ms = idle > 0 ? (uint64_t)idle : 0;
+    struct buf ids = {0};
+    struct stream_id id;
+    uint32_t i = 5;
+    for (; i < c->argc && get_stream_id(c->argv[i], 0, &id); i++) {
         buf_put_u64(&ids, id.ms);
         buf_put_u64(&ids, id.seq);
     }
-    struct topic_ref *t = NULL;
-    if (ids.len == 0) {
-        call_error(c, "ERR", "Invalid stream ID specified as stream command argument");
-    } else if (claim_options(c, i, &o)) {
-        t = call_stream(c, c->argv[1], WANT_IF_THERE);
-        if (t == NULL && c->missing) {
-            no_group(c, c->argv[1], c->argv[2]);
-        }
-    }
-    if (t != NULL) {
-        struct multi *m = multi_new(c, t, take_claim, end_rows);
-        keep_take(m, &o);
-        struct queue_query q = {.kind = QQ_RESOLVE, .topic = t->id, .count = (uint32_t)(ids.len / 16), .ids = buf_slice(&ids)};
-        request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
-        multi_begin(m);
+    if (claim_options(c, i, &o)) {
+        claim(c, t, &o, buf_slice(&ids));
     }
     buf_fini(&ids);
+}
+
+/* XAUTOCLAIM. Step 0: where to begin, 3: rows of what is pending from there, which name what turns out to be deleted, 1: what was taken, 2: the id
+ * to go on with, when no row has it. */
+enum { AUTOCLAIM_LOOKS = 10 }; /* queue_op_take looks at so many times COUNT */
+
+static bool row_id(const struct multi *m, uint64_t offset, struct stream_id *id)
+{
+    for (size_t at = 0; at < m->side.len; at += 24) {
+        const uint8_t *row = m->side.ptr + at;
+        if (le64_get(row) == offset) {
+            *id = (struct stream_id){le64_get(row + 8), le64_get(row + 16)};
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ask_autoclaim_rows(struct multi *m, const struct queue_take *o)
+{
+    uint64_t count = (uint64_t)o->count * AUTOCLAIM_LOOKS + 1;
+    struct queue_query q = {.kind = QQ_PENDING, .topic = m->topic->id, .name = o->group, .first = {o->from, 0},
+                            .count = count < PENDING_PAGE ? (uint32_t)count : PENDING_PAGE};
+    request_submit(m->n, multi_query(m, m->topic->groups[0], 3, &q));
+}
+
+static void autoclaim_taken(struct multi *m, struct reader *r, bool just_id)
+{
+    uint64_t next = reader_u64(r);
+    uint32_t n = reader_u32(r);
+    struct stream_id id;
+    put_taken(m, r, n, just_id);
+    m->args[3] = m->out.len;
+    for (uint32_t gone = reader_u32(r); gone > 0; gone--) {
+        if (row_id(m, reader_u64(r), &id)) {
+            put_stream_id(&m->out, id);
+            m->sum++;
+        }
+    }
+    if (next != UINT64_MAX && row_id(m, next, &id)) {
+        m->args[0] = id.ms;
+        m->args[1] = id.seq;
+    } else if (next != UINT64_MAX) {
+        uint8_t offset[8];
+        le64_put(offset, next);
+        struct queue_query q = {.kind = QQ_FETCH, .topic = m->topic->id, .count = 1, .ids = slice_of(offset, sizeof offset)};
+        request_submit(m->n, multi_query(m, m->topic->groups[0], 2, &q));
+    }
 }
 
 static void take_autoclaim(struct multi *m, uint32_t step, slice_t reply)
 {
     struct reader r = reader_of(reply);
     struct queue_take o = take_of(m);
-    if (reader_u8(&r) != QUEUE_DONE) {
-        fail_take(m);
+    if (!take_answered(m, reply)) {
         return;
     }
+    reader_u8(&r);
     if (step == 0) {
         o.from = reader_u64(&r);
+        memcpy(m->name.ptr, &o, sizeof o);
+        ask_autoclaim_rows(m, &o);
+    } else if (step == 3) {
+        struct pending_row p;
+        uint32_t n = reader_u32(&r);
+        for (uint32_t i = 0; i < n && get_pending_row(&r, &p); i++) {
+            buf_put_u64(&m->side, p.offset);
+            buf_put_u64(&m->side, p.id.ms);
+            buf_put_u64(&m->side, p.id.seq);
+        }
         submit_take(m, &o);
     } else if (step == 1) {
-        uint64_t next = reader_u64(&r);
-        uint32_t n = reader_u32(&r);
-        put_taken(m, &r, n, o.just_id);
-        if (next != UINT64_MAX) {
-            uint8_t offset[8];
-            le64_put(offset, next);
-            struct queue_query q = {.kind = QQ_FETCH, .topic = m->topic->id, .count = 1, .ids = slice_of(offset, sizeof offset)};
-            request_submit(m->n, multi_query(m, m->topic->groups[0], 2, &q));
-        }
+        autoclaim_taken(m, &r, o.just_id);
     } else {
         struct queue_message msg;
         reader_u32(&r);
@@ -519,42 +560,57 @@ static void end_autoclaim(struct multi *m, struct buf *b)
     resp_array(b, 3);
     put_stream_id(b, (struct stream_id){m->args[0], m->args[1]});
     resp_array(b, m->rows);
-    buf_append_slice(b, buf_slice(&m->out));
-    resp_array(b, 0);
+    buf_append(b, m->out.ptr, m->args[3]);
+    resp_array(b, (uint32_t)m->sum);
+    buf_append(b, m->out.ptr + m->args[3], m->out.len - m->args[3]);
+}
+
+static bool autoclaim_options(struct call *c, struct queue_take *o)
+{
+    for (uint32_t i = 6; i < c->argc; i++) {
+        int64_t v;
+        if (slice_ieq(c->argv[i], "JUSTID")) {
+            o->just_id = true;
+        } else if (!slice_ieq(c->argv[i], "COUNT") || i + 1 == c->argc) {
+            call_error(c, "ERR", "syntax error");
+            return false;
+        } else if (!arg_stream_int(c, c->argv[++i], "COUNT must be > 0", &v)) {
+            return false;
+        } else if (v < 1) {
+            call_error(c, "ERR", "COUNT must be > 0");
+            return false;
+        } else {
+            o->count = v < LIMIT_CLAIM_MESSAGES ? (uint32_t)v : LIMIT_CLAIM_MESSAGES;
+        }
+    }
+    return true;
 }
 
 void handle_xautoclaim(struct call *c)
 {
     struct queue_take o = {.group = c->argv[2], .consumer = c->argv[3], .idle_ms = UINT64_MAX, .retries = UINT32_MAX, .count = 100};
     struct stream_id start;
-    if (!arg_u64(c, c->argv[4], "min-idle-time", 0, UINT64_MAX / 2, &o.min_idle_ms) || !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES) ||
-        !arg_stream_id(c, c->argv[5], 0, &start)) {
+    int64_t idle;
+    if (!arg_stream_int(c, c->argv[4], "Invalid min-idle-time argument for XAUTOCLAIM", &idle) ||
+        !arg_stream_bound(c, c->argv[5], true, &start) || !autoclaim_options(c, &o) ||
+        !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
         return;
     }
-    for (uint32_t i = 6; i < c->argc; i++) {
-        uint64_t v;
-        if (slice_ieq(c->argv[i], "JUSTID")) {
-            o.just_id = true;
-        } else if (slice_ieq(c->argv[i], "COUNT") && i + 1 < c->argc) {
-            if (!arg_u64(c, c->argv[++i], "COUNT", 1, LIMIT_CLAIM_MESSAGES, &v)) {
-                return;
-            }
-            o.count = (uint32_t)v;
-        } else {
-            call_error(c, "ERR", "syntax error");
-            return;
-        }
-    }
+    o.min_idle_ms = idle > 0 ? (uint64_t)idle : 0;
     struct topic_ref *t = call_stream(c, c->argv[1], WANT_IF_THERE);
     if (t == NULL) {
         if (c->missing) {
-            no_group(c, c->argv[1], c->argv[2]);
+            call_no_group(c, c->argv[1], c->argv[2]);
         }
         return;
     }
     struct multi *m = multi_new(c, t, take_autoclaim, end_autoclaim);
     keep_take(m, &o);
-    struct queue_query q = {.kind = QQ_SEEK, .topic = t->id, .by_id = true, .first = start};
-    request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
+    if (start.ms == 0 && start.seq == 0) { /* also what lies before the first entry that is left */
+        ask_autoclaim_rows(m, &o);
+    } else {
+        struct queue_query q = {.kind = QQ_SEEK, .topic = t->id, .by_id = true, .first = start};
+        request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
+    }
     multi_begin(m);
 }

@@ -3,64 +3,85 @@
  * XREAD with BLOCK first looks at all keys, then has the leader of each key's group keep the question until there is something; it is asked anew
  * before a request's time is over. XREADGROUP with > is a claim like QUEUE.CONSUME's; with an id it is the consumer's own pending messages. */
 #include "nodes/doors/cmd.h"
+#include "nodes/doors/cmd_stream.h"
 #include "nodes/doors/queue_door.h"
 
 #include <stdlib.h>
 
-enum { STEP_INFO = 0, STEP_LOOK = 1, STEP_WAIT = 2, STEP_SHIFT = 16, XREAD_KEYS_MAX = 64, XREAD_COUNT = 1000 };
+enum { STEP_INFO = 0, STEP_LOOK = 1, STEP_WAIT = 2, STEP_SHIFT = 16, XREAD_KEYS_MAX = 64, XREAD_COUNT = 1000, FILLED_BYTES = 2 * 1024 * 1024 };
 
 struct xread_key { struct topic_ref *topic; struct stream_id after; };
 
 struct read_options { uint32_t count; bool block, no_ack; uint64_t block_ms; uint32_t keys_at, n_keys; slice_t group, consumer; };
 
-static bool read_number(struct call *c, uint32_t i, const char *what, uint64_t max, uint64_t *out)
+static bool read_block(struct call *c, slice_t s, struct read_options *o)
 {
-    if (i >= c->argc) {
+    int64_t ms;
+    if (!arg_stream_int(c, s, "timeout is not an integer or out of range", &ms)) {
+        return false;
+    }
+    if (ms < 0) {
+        call_error(c, "ERR", "timeout is negative");
+        return false;
+    }
+    o->block = true;
+    o->block_ms = ms < LIMIT_TTL_MS ? (uint64_t)ms : LIMIT_TTL_MS;
+    return true;
+}
+
+/* One option at *i; false: an error was told, or (no error) there is none that is known. */
+static bool read_option(struct call *c, uint32_t *i, bool group, struct read_options *o)
+{
+    slice_t word = c->argv[*i];
+    bool value = *i + 1 < c->argc, names = slice_ieq(word, "GROUP") && *i + 2 < c->argc;
+    if (slice_ieq(word, "COUNT") && value) {
+        int64_t v;
+        if (!arg_stream_int(c, c->argv[*i + 1], NULL, &v)) {
+            return false;
+        }
+        o->count = v <= 0 || v > LIMIT_CLAIM_MESSAGES ? LIMIT_CLAIM_MESSAGES : (uint32_t)v;
+        *i += 2;
+    } else if (slice_ieq(word, "BLOCK") && value) {
+        if (!read_block(c, c->argv[*i + 1], o)) {
+            return false;
+        }
+        *i += 2;
+    } else if (!group && (names || slice_ieq(word, "NOACK"))) {
+        call_error(c, "ERR", "The %s option is only supported by XREADGROUP. You called XREAD instead.", names ? "GROUP" : "NOACK");
+        return false;
+    } else if (slice_ieq(word, "NOACK")) {
+        o->no_ack = true;
+        *i += 1;
+    } else if (names) {
+        o->group = c->argv[*i + 1];
+        o->consumer = c->argv[*i + 2];
+        *i += 3;
+    } else {
         call_error(c, "ERR", "syntax error");
         return false;
     }
-    return arg_u64(c, c->argv[i], what, 0, max, out);
+    return true;
 }
 
-static bool read_options(struct call *c, uint32_t from, bool group, struct read_options *o)
+static bool read_options(struct call *c, bool group, struct read_options *o)
 {
     *o = (struct read_options){.count = XREAD_COUNT};
-    for (uint32_t i = from; i < c->argc;) {
-        uint64_t v = 0;
-        if (slice_ieq(c->argv[i], "COUNT")) {
-            if (!read_number(c, i + 1, "COUNT", UINT32_MAX, &v)) {
-                return false;
-            }
-            o->count = v == 0 || v > LIMIT_CLAIM_MESSAGES ? LIMIT_CLAIM_MESSAGES : (uint32_t)v;
-            i += 2;
-        } else if (slice_ieq(c->argv[i], "BLOCK")) {
-            if (!read_number(c, i + 1, "timeout", LIMIT_TTL_MS, &o->block_ms)) {
-                return false;
-            }
-            o->block = true;
-            i += 2;
-        } else if (group && slice_ieq(c->argv[i], "NOACK")) {
-            o->no_ack = true;
-            i++;
-        } else if (group && slice_ieq(c->argv[i], "GROUP") && i + 2 < c->argc) {
-            o->group = c->argv[i + 1];
-            o->consumer = c->argv[i + 2];
-            i += 3;
-        } else if (slice_ieq(c->argv[i], "STREAMS")) {
+    for (uint32_t i = 1; o->keys_at == 0 && i < c->argc;) {
+        if (slice_ieq(c->argv[i], "STREAMS") && i + 1 < c->argc) {
             o->keys_at = i + 1;
-            break;
-        } else {
-            call_error(c, "ERR", "syntax error");
+        } else if (!read_option(c, &i, group, o)) {
             return false;
         }
     }
     uint32_t rest = o->keys_at > 0 ? c->argc - o->keys_at : 0;
-    if (rest == 0 || rest % 2 != 0) {
-        call_error(c, "ERR", rest == 0 ? "syntax error" : "Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.");
-        return false;
+    if (rest % 2 != 0) {
+        call_error(c, "ERR", "Unbalanced '%s' list of streams: for each stream key an ID or '%c' must be specified.",
+                   group ? "xreadgroup" : "xread", group ? '>' : '$');
+    } else if (rest == 0) {
+        call_error(c, "ERR", "syntax error");
     }
     o->n_keys = rest / 2;
-    return true;
+    return rest != 0 && rest % 2 == 0;
 }
 
 static struct xread_key *keys_of(struct multi *m)
@@ -88,14 +109,17 @@ static void put_entries(struct multi *m, uint32_t i, struct reader *r, uint32_t 
 {
     struct conn *c = conn_find(m->n, m->conn);
     struct queue_message msg;
+    multi_row_begin(m, i);
     put_streams_key(&m->out, c != NULL ? c->proto : 3, topic_name(keys_of(m)[i].topic));
     resp_array(&m->out, n);
     for (uint32_t k = 0; k < n && fill_get_message(r, &msg); k++) {
         put_stream_entry(&m->out, &msg);
     }
+    multi_row_end(m);
     m->rows++;
 }
 
+/* In the order in which the streams were named. */
 static void end_xread(struct multi *m, struct buf *reply)
 {
     const struct conn *c = conn_find(m->n, m->conn);
@@ -104,7 +128,13 @@ static void end_xread(struct multi *m, struct buf *reply)
         return;
     }
     put_streams_head(reply, c != NULL ? c->proto : 3, m->rows);
-    buf_append_slice(reply, buf_slice(&m->out));
+    for (uint32_t i = 0; i < m->args[3]; i++) {
+        for (uint32_t k = 0; k < m->n_order; k++) {
+            if (m->order[k].key == i) {
+                buf_append(reply, m->out.ptr + m->order[k].off, m->order[k].len);
+            }
+        }
+    }
 }
 
 /* Answered with what there is; questions that still wait are not waited for. */
@@ -161,7 +191,7 @@ void handle_xread(struct call *c)
     struct xread_key keys[XREAD_KEYS_MAX];
     bool last[XREAD_KEYS_MAX];
     uint32_t n = 0;
-    if (!read_options(c, 1, false, &o)) {
+    if (!read_options(c, false, &o)) {
         return;
     }
     if (o.n_keys > XREAD_KEYS_MAX) {
@@ -172,6 +202,10 @@ void handle_xread(struct call *c)
         slice_t id = c->argv[o.keys_at + o.n_keys + i];
         keys[n].after = (struct stream_id){0};
         last[n] = slice_eq(id, SLICE_LIT("$"));
+        if (slice_eq(id, SLICE_LIT(">"))) {
+            call_error(c, "ERR", "The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.");
+            return;
+        }
         if (!last[n] && !arg_stream_id(c, id, 0, &keys[n].after)) {
             return;
         }
@@ -200,45 +234,64 @@ void handle_xread(struct call *c)
     multi_begin(m);
 }
 
-/* XREADGROUP with an id: what the consumer has pending behind it. Step 0: which, 1: the messages. */
+/* XREADGROUP with an id: what the consumer has pending behind it. Step 0: a page of rows, until there are enough, 1: the messages. `side`: the
+ * names; `name`: offset and id of each row. */
+static void history_messages(struct multi *m, struct reader *r, uint32_t n)
+{
+    struct queue_message msg;
+    size_t all = reader_left(r);
+    for (uint32_t i = 0; i < n && fill_get_message(r, &msg); i++) {
+        if (msg.flags == 255 && all - reader_left(r) >= FILLED_BYTES) {
+            return; /* not deleted, but beyond what one answer holds: the reader goes on behind its last id */
+        }
+        if (msg.flags == 255) {
+            const uint8_t *row = m->name.ptr + (size_t)i * 24;
+            msg.id = (struct stream_id){le64_get(row + 8), le64_get(row + 16)};
+        }
+        put_stream_entry(&m->out, &msg);
+        m->rows++;
+    }
+}
+
+static void ask_history_messages(struct multi *m)
+{
+    struct buf offsets = {0};
+    for (size_t at = 0; at < m->name.len; at += 24) {
+        buf_put_u64(&offsets, le64_get(m->name.ptr + at));
+    }
+    struct queue_query q = {.kind = QQ_FETCH, .topic = m->topic->id, .count = (uint32_t)(offsets.len / 8), .ids = buf_slice(&offsets)};
+    request_submit(m->n, multi_query(m, m->topic->groups[0], 1, &q));
+    buf_fini(&offsets);
+}
+
 static void take_history(struct multi *m, uint32_t step, slice_t reply)
 {
     struct reader r = reader_of(reply);
-    struct buf offsets = {0};
     uint8_t code = reader_u8(&r);
     uint32_t n = reader_u32(&r);
+    slice_t group = slice_of(m->side.ptr, m->args[2]), consumer = slice_of(m->side.ptr + group.len, m->side.len - group.len);
     if (code == QUEUE_NO_GROUP) {
-        multi_fail(m, SLICE_LIT("-NOGROUP No such key or consumer group in XREADGROUP with GROUP option\r\n"));
+        fail_no_group(m, group, " in XREADGROUP with GROUP option");
         return;
     }
     if (step == 1) {
-        struct queue_message msg;
-        for (uint32_t i = 0; i < n && fill_get_message(&r, &msg); i++) {
-            if (msg.flags == 255) {
-                msg.id = (struct stream_id){le64_get(m->name.ptr + (size_t)i * 16), le64_get(m->name.ptr + (size_t)i * 16 + 8)};
-            }
-            put_stream_entry(&m->out, &msg);
-            m->rows++;
-        }
+        history_messages(m, &r, n);
         return;
     }
-    for (uint32_t i = 0; i < n && m->rows < m->want; i++) {
-        reader_bytes(&r);
-        uint64_t offset = reader_u64(&r), ms = reader_u64(&r), seq = reader_u64(&r);
-        reader_take(&r, 4 * 8);
-        if (ms > m->args[0] || (ms == m->args[0] && seq > m->args[1])) {
-            buf_put_u64(&offsets, offset);
-            buf_put_u64(&m->name, ms);
-            buf_put_u64(&m->name, seq);
+    struct pending_row p = {0};
+    struct stream_id after = {m->args[0], m->args[1]};
+    for (uint32_t i = 0; i < n && m->name.len / 24 < m->want && get_pending_row(&r, &p); i++) {
+        if (stream_id_less(after, p.id)) {
+            buf_put_u64(&m->name, p.offset);
+            buf_put_u64(&m->name, p.id.ms);
+            buf_put_u64(&m->name, p.id.seq);
         }
     }
-    if (offsets.len > 0) {
-        uint32_t count = (uint32_t)(offsets.len / 8);
-        struct queue_query q = {.kind = QQ_FETCH, .topic = m->topic->id, .count = count < m->want ? count : m->want,
-                                .ids = slice_of(offsets.ptr, (count < m->want ? count : m->want) * 8ull)};
-        request_submit(m->n, multi_query(m, m->topic->groups[0], 1, &q));
+    if (n == PENDING_PAGE && m->name.len / 24 < m->want) {
+        ask_pending(m, 0, group, consumer, p.offset + 1);
+    } else if (m->name.len > 0) {
+        ask_history_messages(m);
     }
-    buf_fini(&offsets);
 }
 
 static void end_history(struct multi *m, struct buf *reply)
@@ -257,8 +310,10 @@ static void read_history(struct call *c, struct topic_ref *t, const struct read_
     m->want = o->count;
     m->args[0] = after.ms;
     m->args[1] = after.seq;
-    struct queue_query q = {.kind = QQ_PENDING, .topic = t->id, .name = o->group, .count = LIMIT_LIST_REPLY * 10, .ids = o->consumer};
-    request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
+    m->args[2] = o->group.len;
+    buf_append_slice(&m->side, o->group);
+    buf_append_slice(&m->side, o->consumer);
+    ask_pending(m, 0, o->group, o->consumer, 0);
     multi_begin(m);
 }
 
@@ -266,7 +321,7 @@ void handle_xreadgroup(struct call *c)
 {
     struct read_options o;
     struct stream_id after = {0};
-    if (!read_options(c, 1, true, &o)) {
+    if (!read_options(c, true, &o)) {
         return;
     }
     if (o.group.len == 0 || !arg_name(c, o.group, "the group", LIMIT_CONSUMER_BYTES) || !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
@@ -281,6 +336,11 @@ void handle_xreadgroup(struct call *c)
     }
     slice_t key = c->argv[o.keys_at], id = c->argv[o.keys_at + 1];
     bool fresh = slice_eq(id, SLICE_LIT(">"));
+    if (slice_eq(id, SLICE_LIT("$"))) {
+        call_error(c, "ERR", "The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a "
+                   "proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.");
+        return;
+    }
     if (!fresh && !arg_stream_id(c, id, 0, &after)) {
         return;
     }
