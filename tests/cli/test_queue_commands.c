@@ -427,7 +427,7 @@ static void questions_are_sent_as_they_are_meant(void **state)
     static const struct { const char *words, *command; } cases[] = {
         {"queue create t --partitions 6 --max-deliver 5 --visibility 30s --backoff 1s --backoff-max 1m --ordered key",
          "QUEUE.CREATE t PARTITIONS 6 MAXDELIVER 5 VISIBILITY 30000 BACKOFF 1000 BACKOFFMAX 60000 ORDERED key"},
-        {"queue create t --replicas 3 --retention 1000 --max-age 1h --dlq dead", "QUEUE.CREATE t REPLICAS 3 RETENTION 1000 MAXAGE 3600000 DLQ dead"},
+        {"queue create t --replicas 3 --retention 1000 --max-age 1h", "QUEUE.CREATE t REPLICAS 3 RETENTION 1000 MAXAGE 3600000"},
         {"queue alter t --max-deliver 0", "QUEUE.ALTER t MAXDELIVER 0"},
         {"queue delete t", "QUEUE.DELETE t"},
         {"queue list", "QUEUE.LIST"},
@@ -435,7 +435,8 @@ static void questions_are_sent_as_they_are_meant(void **state)
         {"queue lag t --group g", "QUEUE.LAG t GROUP g"},
         {"queue seek t BEGIN -g g", "QUEUE.SEEK t GROUP g BEGIN"},
         {"queue dlq t -g g --count 5", "QUEUE.DLQ t GROUP g COUNT 5"},
-        {"queue redrive t -g g", "QUEUE.REDRIVE t GROUP g"}};
+        {"queue redrive t -g g", "QUEUE.REDRIVE t GROUP g"},
+        {"queue forget t -g g", "QUEUE.FORGET t GROUP g"}};
     struct broker *b = broker();
     for (uint32_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         run(b, cases[i].words, CLI_OK);

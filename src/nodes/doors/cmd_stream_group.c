@@ -345,24 +345,61 @@ static uint32_t claim_missing(const struct multi *m)
     return missing;
 }
 
+/* Rows kept for looking up: offset, ms and seq of each; both offsets and ids rise. */
+enum { KEPT_ROW = 24 };
+
+static uint32_t keep_rows(struct buf *rows, struct reader *r)
+{
+    struct pending_row p;
+    uint32_t n = reader_u32(r);
+    for (uint32_t i = 0; i < n && get_pending_row(r, &p); i++) {
+        buf_put_u64(rows, p.offset);
+        buf_put_u64(rows, p.id.ms);
+        buf_put_u64(rows, p.id.seq);
+    }
+    return n;
+}
+
+static struct stream_id kept_id(const uint8_t *row)
+{
+    return (struct stream_id){le64_get(row + 8), le64_get(row + 16)};
+}
+
+/* The first row whose id (by_id) or offset is not below the one that is looked for; NULL: there is none. */
+static const uint8_t *kept_row(const struct buf *rows, bool by_id, struct stream_id id, uint64_t offset)
+{
+    size_t low = 0, high = rows->len / KEPT_ROW;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        const uint8_t *row = rows->ptr + mid * KEPT_ROW;
+        if (by_id ? stream_id_less(kept_id(row), id) : le64_get(row) < offset) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low < rows->len / KEPT_ROW ? rows->ptr + low * KEPT_ROW : NULL;
+}
+
 static void claim_pending(struct multi *m, struct reader *r)
 {
-    uint32_t n = reader_u32(r);
-    struct pending_row p = {0};
+    struct buf rows = {0};
     struct queue_take o = take_of(m);
-    for (uint32_t k = 0; k < n && get_pending_row(r, &p); k++) {
-        for (uint32_t i = 0; i < m->want; i++) {
-            struct stream_id id = claim_id(m, i);
-            if (id.ms == p.id.ms && id.seq == p.id.seq) {
-                le64_put(m->side.ptr + (size_t)i * 8, p.offset);
-            }
+    uint32_t n = keep_rows(&rows, r);
+    for (uint32_t i = 0; i < m->want; i++) {
+        struct stream_id id = claim_id(m, i);
+        uint8_t *place = m->side.ptr + (size_t)i * 8;
+        const uint8_t *row = le64_get(place) == UINT64_MAX ? kept_row(&rows, true, id, 0) : NULL;
+        if (row != NULL && !stream_id_less(id, kept_id(row))) {
+            le64_put(place, le64_get(row));
         }
     }
     if (n == PENDING_PAGE && claim_missing(m) > 0) {
-        ask_pending(m, 2, o.group, SLICE_NONE, p.offset + 1);
+        ask_pending(m, 2, o.group, SLICE_NONE, le64_get(rows.ptr + rows.len - KEPT_ROW) + 1);
     } else {
         claim_found(m);
     }
+    buf_fini(&rows);
 }
 
 static void take_claim(struct multi *m, uint32_t step, slice_t reply)
@@ -474,20 +511,19 @@ void handle_xclaim(struct call *c)
     buf_fini(&ids);
 }
 
-/* XAUTOCLAIM. Step 0: where to begin, 3: rows of what is pending from there, which name what turns out to be deleted, 1: what was taken, 2: the id
- * to go on with, when no row has it. */
+/* XAUTOCLAIM. Step 3: rows of what is pending, which name what turns out to be deleted: all, then, when they begin below the id asked for, from
+ * where that id is (step 0; places of what was trimmed are not known by id). 1: what was taken, 2: the id to go on with, when no row has it.
+ * args[0..1]: that id. args[4..5]: the id asked for, args[6]: its place was looked up. */
 enum { AUTOCLAIM_LOOKS = 10 }; /* queue_op_take looks at so many times COUNT */
 
 static bool row_id(const struct multi *m, uint64_t offset, struct stream_id *id)
 {
-    for (size_t at = 0; at < m->side.len; at += 24) {
-        const uint8_t *row = m->side.ptr + at;
-        if (le64_get(row) == offset) {
-            *id = (struct stream_id){le64_get(row + 8), le64_get(row + 16)};
-            return true;
-        }
+    const uint8_t *row = kept_row(&m->side, false, (struct stream_id){0, 0}, offset);
+    if (row == NULL || le64_get(row) != offset) {
+        return false;
     }
-    return false;
+    *id = kept_id(row);
+    return true;
 }
 
 static void ask_autoclaim_rows(struct multi *m, const struct queue_take *o)
@@ -530,19 +566,23 @@ static void take_autoclaim(struct multi *m, uint32_t step, slice_t reply)
         return;
     }
     reader_u8(&r);
+    struct stream_id start = {m->args[4], m->args[5]};
     if (step == 0) {
         o.from = reader_u64(&r);
         memcpy(m->name.ptr, &o, sizeof o);
         ask_autoclaim_rows(m, &o);
     } else if (step == 3) {
-        struct pending_row p;
-        uint32_t n = reader_u32(&r);
-        for (uint32_t i = 0; i < n && get_pending_row(&r, &p); i++) {
-            buf_put_u64(&m->side, p.offset);
-            buf_put_u64(&m->side, p.id.ms);
-            buf_put_u64(&m->side, p.id.seq);
+        buf_clear(&m->side);
+        uint32_t n = keep_rows(&m->side, &r);
+        bool from_0 = start.ms == 0 && start.seq == 0, below = n == 0 || stream_id_less(kept_id(m->side.ptr), start);
+        if (!from_0 && below && m->args[6] == 0) {
+            struct queue_query q = {.kind = QQ_SEEK, .topic = m->topic->id, .by_id = true, .first = start};
+            m->args[6] = 1;
+            request_submit(m->n, multi_query(m, m->topic->groups[0], 0, &q));
+        } else {
+            o.from = from_0 || below ? o.from : le64_get(m->side.ptr);
+            submit_take(m, &o);
         }
-        submit_take(m, &o);
     } else if (step == 1) {
         autoclaim_taken(m, &r, o.just_id);
     } else {
@@ -606,11 +646,8 @@ void handle_xautoclaim(struct call *c)
     }
     struct multi *m = multi_new(c, t, take_autoclaim, end_autoclaim);
     keep_take(m, &o);
-    if (start.ms == 0 && start.seq == 0) { /* also what lies before the first entry that is left */
-        ask_autoclaim_rows(m, &o);
-    } else {
-        struct queue_query q = {.kind = QQ_SEEK, .topic = t->id, .by_id = true, .first = start};
-        request_submit(c->n, multi_query(m, t->groups[0], 0, &q));
-    }
+    m->args[4] = start.ms;
+    m->args[5] = start.seq;
+    ask_autoclaim_rows(m, &o);
     multi_begin(m);
 }

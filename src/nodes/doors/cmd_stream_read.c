@@ -324,7 +324,8 @@ void handle_xreadgroup(struct call *c)
     if (!read_options(c, true, &o)) {
         return;
     }
-    if (o.group.len == 0 || !arg_name(c, o.group, "the group", LIMIT_CONSUMER_BYTES) || !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
+    if (o.group.len == 0 || !arg_name(c, o.group, "the group", LIMIT_CONSUMER_BYTES) ||
+        !arg_name(c, o.consumer, "the consumer", LIMIT_CONSUMER_BYTES)) {
         if (o.group.len == 0) {
             call_error(c, "ERR", "Missing GROUP option for XREADGROUP");
         }
