@@ -1,0 +1,68 @@
+/* A node in its role of holding lines: hits, misses, writes, snoops, leases (docs/cache.md). Pure: messages go out through cacher_io, time comes in.
+ *
+ * One per node, for all groups. Keys and ops are borrowed during a call. */
+#ifndef SYN_NODES_CACHE_CACHER_H
+#define SYN_NODES_CACHE_CACHER_H
+
+#include "nodes/cache/cache_msg.h"
+#include "nodes/cache/mesi.h"
+
+struct cacher_options {
+    uint32_t groups;
+    uint64_t hash_key;
+    bool back;               /* CACHE_WRITE_POLICY */
+    uint64_t entries_max;    /* CACHE_SIZE; 0: by bytes alone */
+    uint64_t bytes_max;      /* 0: by entries alone */
+    uint64_t lease_ms;       /* CACHE_LEASE */
+    uint64_t flush_ms;       /* CACHE_FLUSH_INTERVAL */
+    uint64_t first_txn;      /* above all that an earlier life of this node used */
+};
+
+struct cacher_io {
+    void *arg;
+    void (*send)(void *arg, const struct cache_msg *m); /* to whoever leads m->group; may be lost */
+    void (*reply)(void *arg, uint64_t cookie, slice_t resp);
+    /* A write that goes through: to the home, with others of this turn. cacher_wrote is called for each, once. */
+    void (*write)(void *arg, uint32_t group, slice_t key, slice_t op, uint64_t cookie);
+};
+
+enum cacher_outcome { CACHER_DONE, CACHER_DONE_OWNED, CACHER_NOT_DONE, CACHER_UNSURE };
+
+struct cacher_stats {
+    uint64_t hits, misses, invalidated, downgraded, evicted, flushes, lost, lease_ends;
+    uint64_t gets, getx, upgr, writes;
+    uint64_t lines, bytes, dirty, busy;
+    uint64_t by_state[MESI_STATES];
+};
+
+struct cacher;
+struct cacher *cacher_new(const struct cacher_options *o, const struct cacher_io *io);
+void cacher_free(struct cacher *c);
+
+/* now_ms: the node's clock, never going back; wall_ms: Unix time. Set before the calls of a turn. */
+void cacher_clock(struct cacher *c, uint64_t now_ms, uint64_t wall_ms);
+/* True: the line can be read here and now, *item is borrowed until the next call. */
+bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item);
+/* Runs an op on a key: the reply comes through io.reply with this cookie, perhaps during the call. */
+void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
+/* The client of a waiting op is gone: it is not answered, and a write that did not leave yet is not done. */
+void cacher_cancel(struct cacher *c, uint64_t cookie);
+/* A write of io.write has ended; its reply was taken care of. before, version: of the value, before and after it; seq: of the home's word about it, in its
+ * epoch. DONE_OWNED: the line is ours from then on. */
+void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cacher_outcome outcome, uint64_t epoch, uint64_t before, uint64_t version,
+                  uint64_t seq);
+void cacher_on(struct cacher *c, const struct cache_msg *m);
+/* The group has another leader, or none that is known (epoch 0): what waits is asked for anew when it is. */
+void cacher_home_changed(struct cacher *c, uint32_t group);
+void cacher_timers(struct cacher *c);
+uint64_t cacher_deadline(const struct cacher *c);
+/* Writes every dirty line to memory and gives all up, before a shutdown; true: nothing dirty is left. */
+bool cacher_flush_all(struct cacher *c);
+void cacher_drop(struct cacher *c, uint32_t group, slice_t key); /* CACHE.INVALIDATE at this node: a clean line goes */
+
+enum mesi_state cacher_state(struct cacher *c, uint32_t group, slice_t key, uint64_t *version);
+bool cacher_quiet(const struct cacher *c);                      /* nothing transient, nothing waits (MC4) */
+void cacher_stats(const struct cacher *c, struct cacher_stats *s);
+uint64_t cacher_digest(const struct cacher *c);                 /* of what decides its behaviour, times left out: for the explorer */
+
+#endif

@@ -1,0 +1,576 @@
+/* Keys at their home do what HOME_TABLE says: events come from cachers, and from entries that are proposed and applied.
+ *
+ * Invariants: whoever may have a copy is in `sharers` or is `owner` (MC4). While `waiting` is not empty no data of the key leaves (reads wait). A cacher counts
+ * once, however often it answers: `waiting` is a set (MC7), and an answer names the snoop by its seq. */
+#include "nodes/cache/home_internal.h"
+
+#include "utils/hash.h"
+#include "utils/mutant.h"
+
+#include <stdlib.h>
+
+struct home *home_new(const struct home_options *o, const struct home_io *io, uint64_t now_ms, const node_id_t *holders, uint32_t n)
+{
+    struct home *h = calloc(1, sizeof *h);
+    syn_assert(h != NULL && n <= HOME_HOLDERS_MAX);
+    h->o = *o;
+    h->io = *io;
+    h->now_ms = h->began_ms = now_ms;
+    for (uint32_t i = 0; i < n; i++) {
+        h->holders[h->n_holders++] = (struct holder){.node = holders[i], .held = true, .tell_ms = now_ms};
+    }
+    h->active = n == 0 || MUTANT("S65");
+    map_init(&h->keys);
+    map_init(&h->tickets);
+    list_init(&h->snooping);
+    return h;
+}
+
+static void asking_free(struct home_key *k)
+{
+    list_each_safe(it, &k->asking) {
+        list_remove(it);
+        free(CONTAINER_OF(it, struct asking, link));
+    }
+}
+
+void home_free(struct home *h)
+{
+    struct map_node *n = map_first(&h->keys);
+    while (n != NULL) {
+        struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
+        n = map_next(&h->keys, n);
+        asking_free(k);
+        list_each_safe(it, &k->tickets) {
+            free(CONTAINER_OF(it, struct ticket_ref, in_key));
+        }
+        free(k);
+    }
+    n = map_first(&h->tickets);
+    while (n != NULL) {
+        struct ticket *t = CONTAINER_OF(n, struct ticket, by_no);
+        n = map_next(&h->tickets, n);
+        free(t);
+    }
+    map_fini(&h->keys);
+    map_fini(&h->tickets);
+    free(h);
+}
+
+void home_clock(struct home *h, uint64_t now_ms)
+{
+    h->now_ms = now_ms;
+}
+
+bool home_is_active(const struct home *h)
+{
+    return h->active;
+}
+
+static bool key_is(const struct map_node *n, const void *arg)
+{
+    const struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
+    return slice_eq(slice_of(k->key, k->key_len), *(const slice_t *)arg);
+}
+
+struct home_key *home_key_find(struct home *h, slice_t key)
+{
+    struct map_node *n = map_find(&h->keys, hash_bytes(h->o.hash_key, key), &key, key_is);
+    return n != NULL ? CONTAINER_OF(n, struct home_key, by_key) : NULL;
+}
+
+static struct home_key *key_make(struct home *h, slice_t key)
+{
+    struct home_key *k = home_key_find(h, key);
+    if (k != NULL) {
+        return k;
+    }
+    k = calloc(1, sizeof *k + key.len);
+    syn_assert(k != NULL);
+    k->owner = k->flush_slot = NO_SLOT;
+    k->key_len = (uint32_t)key.len;
+    memcpy(k->key, key.ptr, key.len);
+    list_init(&k->asking);
+    list_init(&k->tickets);
+    map_insert(&h->keys, &k->by_key, hash_bytes(h->o.hash_key, key));
+    return k;
+}
+
+static void key_tidy(struct home *h, struct home_key *k)
+{
+    if (k->pins == 0 && k->state == HOME_I && k->writes == 0 && k->flush_txn == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
+        syn_assert(k->waiting == 0 && k->sharers == 0 && k->owner == NO_SLOT);
+        map_remove(&h->keys, &k->by_key);
+        free(k);
+    }
+}
+
+static uint64_t bit(uint8_t slot)
+{
+    return slot == NO_SLOT ? 0 : 1ull << slot;
+}
+
+static uint64_t copies(const struct home_key *k)
+{
+    return k->sharers | bit(k->owner);
+}
+
+/* The newest snoop, to everybody who has not answered it. */
+static void snoop_send(struct home *h, struct home_key *k)
+{
+    struct cache_msg m = {.kind = k->snoop_kind, .group = h->o.group, .epoch = h->o.epoch, .seq = k->snoop_seq, .key = slice_of(k->key, k->key_len)};
+    uint64_t pause = (uint64_t)HOME_RETRY_MS_MIN << (k->tries < 5 ? k->tries : 5);
+    k->resend_ms = h->now_ms + (pause < HOME_RETRY_MS_MAX ? pause : HOME_RETRY_MS_MAX);
+    k->tries++;
+    for (uint64_t left = k->waiting; left != 0; left &= left - 1) {
+        h->io.send(h->io.arg, h->holders[__builtin_ctzll(left)].node, &m);
+    }
+}
+
+static void snoop(struct home *h, struct home_key *k, enum cache_msg_kind kind, uint64_t whom)
+{
+    k->snoop_seq = ++h->seq;
+    k->snoop_kind = (uint8_t)kind;
+    k->waiting |= whom;
+    k->tries = 0;
+    h->stats.invs += kind == CACHE_MSG_INV;
+    h->stats.downs += kind == CACHE_MSG_DOWN;
+    if (k->snooping.next == NULL) {
+        list_push_back(&h->snooping, &k->snooping);
+    }
+    snoop_send(h, k);
+}
+
+static void snoop_over(struct home_key *k)
+{
+    if (k->snooping.next != NULL) {
+        list_remove(&k->snooping);
+        k->snooping.next = k->snooping.prev = NULL;
+    }
+}
+
+static void send_data(struct home *h, struct home_key *k, uint8_t slot, uint64_t txn, enum cache_grant grant, const struct cache_item *item, uint64_t version)
+{
+    struct cache_msg m = {.kind = CACHE_MSG_DATA, .grant = (uint8_t)grant, .group = h->o.group, .epoch = h->o.epoch, .txn = txn, .seq = ++h->seq,
+                          .version = version, .key = slice_of(k->key, k->key_len), .item = *item};
+    if (grant == CACHE_GRANT_S) {
+        k->sharers |= bit(slot);
+    } else {
+        k->sharers &= ~bit(slot);
+        k->owner = slot;
+    }
+    h->io.send(h->io.arg, h->holders[slot].node, &m);
+}
+
+static void grant(struct home *h, struct home_key *k, uint8_t slot, uint64_t txn, enum cache_grant what)
+{
+    struct cache_item item = {0};
+    uint64_t version = 0;
+    h->io.lookup(h->io.arg, slice_of(k->key, k->key_len), &item, &version);
+    send_data(h, k, slot, txn, what, &item, version);
+}
+
+/* Reads that wait, answered with what the owner sent. */
+static void pass_on(struct home *h, struct home_key *k, const struct cache_msg *dirty)
+{
+    list_each_safe(it, &k->asking) {
+        struct asking *a = CONTAINER_OF(it, struct asking, link);
+        if (a->kind == CACHE_MSG_GETS) {
+            send_data(h, k, a->slot, a->txn, CACHE_GRANT_S, &dirty->item, dirty->version);
+            list_remove(it);
+            free(a);
+        }
+    }
+}
+
+static void wait_here(struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
+{
+    list_each(it, &k->asking) {
+        struct asking *a = CONTAINER_OF(it, struct asking, link);
+        if (a->slot == slot) {
+            a->txn = txn; /* asked again, or for more */
+            a->kind = kind;
+            return;
+        }
+    }
+    struct asking *a = malloc(sizeof *a);
+    syn_assert(a != NULL);
+    *a = (struct asking){.slot = slot, .kind = kind, .txn = txn};
+    list_push_back(&k->asking, &a->link);
+}
+
+static void propose_flush(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *m)
+{
+    if (k->flush_txn == m->txn && k->flush_slot == slot) {
+        return; /* in the log */
+    }
+    if (h->io.flush(h->io.arg, h->holders[slot].node, m)) {
+        k->flush_txn = m->txn;
+        k->flush_slot = slot;
+        h->stats.flushes++;
+    }
+}
+
+struct cause { uint8_t slot; uint8_t kind; uint64_t txn, version; const struct cache_msg *m; };
+
+static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c);
+
+/* Releasing a reply may look at the key again, and forget it. */
+static void tickets_release(struct home *h, struct home_key *k)
+{
+    k->pins++;
+    struct list done;
+    list_init(&done);
+    while (!list_empty(&k->tickets)) {
+        struct list *it = k->tickets.next;
+        list_remove(it);
+        list_push_back(&done, it);
+    }
+    while (!list_empty(&done)) {
+        struct ticket_ref *r = CONTAINER_OF(done.next, struct ticket_ref, in_key);
+        struct ticket *t = r->ticket;
+        list_remove(&r->in_key);
+        free(r);
+        if (--t->keys == 0 && t->closed) {
+            uint64_t no = t->no;
+            map_remove(&h->tickets, &t->by_no);
+            free(t);
+            h->io.release(h->io.arg, no);
+        }
+    }
+    k->pins--;
+}
+
+static bool is_stable(const struct home_key *k)
+{
+    return k->state == HOME_I || k->state == HOME_S || k->state == HOME_O;
+}
+
+/* The name of a stable state is who has copies: one that gave its copy up for a write is none of them. */
+static void rename_state(struct home_key *k)
+{
+    if (is_stable(k)) {
+        k->state = k->owner != NO_SLOT ? HOME_O : k->sharers != 0 ? HOME_S : HOME_I;
+    }
+}
+
+static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
+{
+    bool read = kind == CACHE_MSG_GETS, others = (copies(k) & ~bit(slot)) != 0 && !(kind == CACHE_MSG_UPGR && MUTANT("S60"));
+    bool owned = k->owner != NO_SLOT && k->owner != slot;
+    enum home_event ev = read ? (owned ? HOME_GETS_O : HOME_GETS) : others ? HOME_GETX_O : HOME_GETX;
+    step(h, k, ev, &(struct cause){.slot = slot, .kind = kind, .txn = txn});
+}
+
+static void next(struct home *h, struct home_key *k)
+{
+    while (is_stable(k) && !list_empty(&k->asking)) {
+        struct asking *a = CONTAINER_OF(k->asking.next, struct asking, link);
+        struct asking one = *a;
+        list_remove(&a->link);
+        free(a);
+        request(h, k, one.slot, one.kind, one.txn);
+    }
+}
+
+static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c)
+{
+    const struct home_cell *cell = &HOME_TABLE[k->state][ev];
+    uint32_t act = cell->actions;
+    uint8_t slot = c->slot;
+    syn_assert(cell->next != CELL_NEVER);
+    if (act & HACT_CLEAR) {
+        k->sharers = 0;
+        k->owner = NO_SLOT;
+    }
+    if (act & HACT_SHARE && k->owner != NO_SLOT) {
+        k->sharers |= bit(k->owner);
+        k->owner = NO_SLOT;
+    }
+    k->state = cell->next;
+    if (act & HACT_WAIT) {
+        wait_here(k, slot, c->kind, c->txn);
+    }
+    if (act & (HACT_GRANT_S | HACT_GRANT_E | HACT_GRANT_M)) {
+        grant(h, k, slot, c->txn, act & HACT_GRANT_S ? CACHE_GRANT_S : act & HACT_GRANT_E ? CACHE_GRANT_E : CACHE_GRANT_M);
+    }
+    if (act & HACT_DOWN) {
+        snoop(h, k, CACHE_MSG_DOWN, bit(k->owner));
+    }
+    if (act & HACT_INV) {
+        snoop(h, k, CACHE_MSG_INV, copies(k) & ~bit(slot));
+    }
+    if (act & HACT_FLUSH) {
+        propose_flush(h, k, slot, c->m);
+    }
+    if (act & HACT_PASS) {
+        pass_on(h, k, c->m);
+    }
+    if (act & HACT_FENCE) {
+        k->waiting = 0;
+        snoop_over(k);
+        h->stats.fences++;
+        h->io.fence(h->io.arg, slice_of(k->key, k->key_len));
+    }
+    if (act & HACT_TELL) {
+        struct cache_msg m = {.kind = CACHE_MSG_FLUSHED, .group = h->o.group, .epoch = h->o.epoch, .txn = c->txn, .version = c->version,
+                              .key = slice_of(k->key, k->key_len)};
+        if (slot != NO_SLOT) {
+            h->io.send(h->io.arg, h->holders[slot].node, &m);
+        }
+    }
+    rename_state(k);
+    if (act & HACT_NEXT) {
+        next(h, k);
+    }
+}
+
+/* One answer to the newest snoop, or the end of a lease instead of it. */
+void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over)
+{
+    k->waiting &= ~bit(slot);
+    bool inv = k->snoop_kind == CACHE_MSG_INV;
+    struct cause c = {.slot = slot, .m = dirty};
+    if (over && h->o.back && !MUTANT("S66") && k->owner == slot && (k->state == HOME_OS || k->state == HOME_X)) {
+        step(h, k, HOME_OVER, &c);
+        return;
+    }
+    if (inv) {
+        k->sharers &= ~bit(slot);
+        k->owner = k->owner == slot ? NO_SLOT : k->owner;
+    }
+    if (dirty != NULL) {
+        step(h, k, HOME_ACKD, &c);
+    }
+    if (k->waiting == 0) {
+        snoop_over(k);
+        if (dirty == NULL || k->state == HOME_W) {
+            step(h, k, HOME_ACK, &c);
+        }
+        tickets_release(h, k);
+        key_tidy(h, k);
+    }
+}
+
+static void on_ack(struct home *h, uint8_t slot, const struct cache_msg *m)
+{
+    struct home_key *k = home_key_find(h, m->key);
+    if (k != NULL && k->waiting & bit(slot) && (m->seq == k->snoop_seq || MUTANT("S63"))) {
+        home_acked(h, k, slot, m->dirty ? m : NULL, false);
+    } else if (m->dirty) {
+        k = key_make(h, m->key); /* late, but a dirty value is never dropped: memory judges by the version */
+        propose_flush(h, k, slot, m);
+        key_tidy(h, k);
+    }
+}
+
+static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
+{
+    if (!h->active || slot == NO_SLOT || !holder_lives(h, slot)) {
+        return; /* asked again under a lease */
+    }
+    struct home_key *k = key_make(h, m->key);
+    h->stats.bus_rd += m->kind == CACHE_MSG_GETS;
+    h->stats.bus_rdx += m->kind == CACHE_MSG_GETX;
+    h->stats.bus_upgr += m->kind == CACHE_MSG_UPGR;
+    request(h, k, slot, m->kind, m->txn);
+}
+
+void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
+{
+    uint8_t slot = holder_find(h, from);
+    if (m->kind == CACHE_MSG_LEASE) {
+        holder_on_lease(h, from, m);
+        return;
+    }
+    if (m->epoch != h->o.epoch || slot == NO_SLOT) {
+        return; /* older: it hears of ours with EPOCH; newer: so do we, soon */
+    }
+    switch (m->kind) {
+    case CACHE_MSG_GETS:
+    case CACHE_MSG_GETX:
+    case CACHE_MSG_UPGR: on_request(h, slot, m); break;
+    case CACHE_MSG_ACK: on_ack(h, slot, m); break;
+    case CACHE_MSG_FLUSH: {
+        struct home_key *k = key_make(h, m->key);
+        step(h, k, HOME_FLUSH, &(struct cause){.slot = slot, .m = m});
+        key_tidy(h, k);
+        break;
+    }
+    case CACHE_MSG_REPORT: holder_on_report(h, from); break;
+    default: break;
+    }
+}
+
+void home_proposed(struct home *h, node_id_t writer, slice_t key)
+{
+    struct home_key *k = key_make(h, key);
+    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    k->writes++;
+    bool others = (copies(k) & ~bit(slot)) != 0;
+    k->sharers &= ~bit(slot); /* its own copy is not read from now on, until it is owned anew */
+    k->owner = k->owner == slot ? NO_SLOT : k->owner;
+    step(h, k, others ? HOME_WRITE_O : HOME_WRITE, &(struct cause){.slot = slot});
+}
+
+static struct ticket *ticket_of(struct home *h, uint64_t no, bool make);
+
+void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket)
+{
+    struct home_key *k = key_make(h, key);
+    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    if ((copies(k) & ~bit(slot)) != 0) { /* somebody got a copy since it was proposed */
+        step(h, k, HOME_WRITE_O, &(struct cause){.slot = slot});
+    }
+    if (k->waiting != 0) {
+        struct ticket_ref *r = malloc(sizeof *r);
+        syn_assert(r != NULL);
+        r->ticket = ticket_of(h, ticket, true);
+        r->ticket->keys++;
+        list_push_back(&k->tickets, &r->in_key);
+    }
+    key_tidy(h, k);
+}
+
+static bool ticket_is(const struct map_node *n, const void *no)
+{
+    return CONTAINER_OF(n, struct ticket, by_no)->no == *(const uint64_t *)no;
+}
+
+static struct ticket *ticket_of(struct home *h, uint64_t no, bool make)
+{
+    struct map_node *n = map_find(&h->tickets, hash_u64(no), &no, ticket_is);
+    if (n != NULL || !make) {
+        return n != NULL ? CONTAINER_OF(n, struct ticket, by_no) : NULL;
+    }
+    struct ticket *t = calloc(1, sizeof *t);
+    syn_assert(t != NULL);
+    t->no = no;
+    map_insert(&h->tickets, &t->by_no, hash_u64(no));
+    return t;
+}
+
+void home_close(struct home *h, uint64_t ticket)
+{
+    struct ticket *t = ticket_of(h, ticket, false);
+    if (t == NULL) {
+        h->io.release(h->io.arg, ticket);
+    } else if (t->keys == 0) {
+        map_remove(&h->tickets, &t->by_no);
+        free(t);
+        h->io.release(h->io.arg, ticket);
+    } else {
+        t->closed = true;
+    }
+}
+
+bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t *seq)
+{
+    struct home_key *k = home_key_find(h, key);
+    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    syn_assert(k == NULL || k->writes > 0);
+    *seq = h->seq;
+    if (k == NULL) {
+        return false;
+    }
+    k->writes--;
+    bool ours = slot != NO_SLOT && holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && list_empty(&k->asking);
+    if (ours) {
+        k->state = HOME_O;
+        k->owner = slot;
+        *seq = ++h->seq;
+    }
+    key_tidy(h, k);
+    return ours;
+}
+
+void home_applied_all(struct home *h, uint64_t ticket)
+{
+    struct map_node *n = map_first(&h->keys);
+    while (n != NULL) {
+        struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
+        n = map_next(&h->keys, n);
+        if (copies(k) != 0) {
+            home_applied(h, 0, slice_of(k->key, k->key_len), ticket);
+        }
+    }
+}
+
+void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uint64_t version)
+{
+    struct home_key *k = key_make(h, key);
+    uint8_t slot = holder_find(h, from);
+    if (k->flush_txn == txn && k->flush_slot == slot) {
+        k->flush_txn = 0;
+        k->flush_slot = NO_SLOT;
+    }
+    step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
+    key_tidy(h, k);
+}
+
+void home_fenced(struct home *h, slice_t key)
+{
+    struct home_key *k = home_key_find(h, key);
+    if (k != NULL) {
+        step(h, k, HOME_FENCED, &(struct cause){.slot = NO_SLOT});
+        tickets_release(h, k);
+        key_tidy(h, k);
+    }
+}
+
+bool home_settle(struct home *h, slice_t key)
+{
+    struct home_key *k = home_key_find(h, key);
+    if (k == NULL || (k->owner == NO_SLOT && k->flush_txn == 0 && is_stable(k))) {
+        return true;
+    }
+    if (k->state == HOME_O) {
+        k->state = HOME_X; /* as for a new owner, and then there is none */
+        snoop(h, k, CACHE_MSG_INV, bit(k->owner));
+    }
+    return false;
+}
+
+void home_info(struct home *h, slice_t key, struct home_key_info *out)
+{
+    struct home_key *k = home_key_find(h, key);
+    *out = (struct home_key_info){.state = k != NULL ? (enum home_state)k->state : HOME_I};
+    for (uint64_t left = k != NULL ? k->sharers : 0; left != 0; left &= left - 1) {
+        out->sharers[out->n_sharers++] = h->holders[__builtin_ctzll(left)].node;
+    }
+    out->owner = k != NULL && k->owner != NO_SLOT ? h->holders[k->owner].node : 0;
+}
+
+void home_stats(const struct home *h, struct home_stats *s)
+{
+    *s = h->stats;
+    s->keys = h->keys.count;
+}
+
+bool home_quiet(const struct home *h)
+{
+    return list_empty(&h->snooping);
+}
+
+uint64_t home_digest(const struct home *h)
+{
+    uint64_t sum = h->o.epoch ^ (uint64_t)h->active << 60;
+    for (struct map_node *n = map_first(&h->keys); n != NULL; n = map_next(&h->keys, n)) {
+        const struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
+        uint64_t x = hash_bytes(k->state + 1u, slice_of(k->key, k->key_len)) ^ k->sharers << 8 ^ k->waiting << 16 ^ (uint64_t)k->owner << 24;
+        x = hash_u64(x) ^ k->writes ^ (uint64_t)(k->flush_txn != 0) << 8 ^ (k->waiting != 0 ? k->snoop_seq << 16 : 0) ^ (uint64_t)k->snoop_kind << 12;
+        list_each(it, (struct list *)&k->asking) {
+            const struct asking *a = CONTAINER_OF(it, struct asking, link);
+            x = hash_u64(x ^ a->slot ^ (uint64_t)a->kind << 8 ^ a->txn << 16);
+        }
+        list_each(it, (struct list *)&k->tickets) {
+            x = hash_u64(x ^ 77);
+        }
+        sum += hash_u64(x);
+    }
+    for (uint32_t i = 0; i < h->n_holders; i++) {
+        const struct holder *o = &h->holders[i];
+        sum = hash_u64(sum ^ o->node ^ (uint64_t)o->reported << 8 ^ (uint64_t)(o->until_ms > h->now_ms) << 9 ^ (uint64_t)o->held << 10);
+    }
+    return sum;
+}

@@ -1,0 +1,69 @@
+/* Inside a home: its records, shared by home*.c. Nothing else includes this. */
+#ifndef SYN_NODES_CACHE_HOME_INTERNAL_H
+#define SYN_NODES_CACHE_HOME_INTERNAL_H
+
+#include "nodes/cache/home.h"
+#include "utils/assert.h"
+#include "utils/list.h"
+#include "utils/map.h"
+
+enum { HOME_HOLDERS_MAX = 64, HOME_RETRY_MS_MIN = 20, HOME_RETRY_MS_MAX = 500, NO_SLOT = 255 };
+
+struct holder {
+    node_id_t node;
+    bool reported;           /* nothing of an older epoch is left there */
+    bool held;               /* its HOLD entry is in memory */
+    bool hold_asked;
+    bool waits;              /* for a vouched lease, asked for at its clock ... */
+    uint64_t asked_txn;
+    uint64_t until_ms;       /* its lease ends, by our clock; 0: none was granted in this epoch */
+    uint64_t tell_ms;        /* EPOCH is sent again */
+};
+
+struct asking { struct list link; uint64_t txn; uint8_t slot; uint8_t kind; };
+
+struct ticket_ref { struct list in_key; struct ticket *ticket; };
+struct ticket { struct map_node by_no; uint64_t no; uint32_t keys; bool closed; };
+
+struct home_key {
+    struct map_node by_key;
+    struct list snooping;    /* home.snooping while waiting != 0; else unlinked (next NULL) */
+    struct list asking;      /* requests that wait, in order */
+    struct list tickets;     /* struct ticket_ref */
+    uint64_t sharers, waiting;
+    uint64_t snoop_seq, resend_ms;
+    uint64_t flush_txn;      /* in the log; 0: none */
+    uint32_t writes, tries, key_len;
+    uint32_t pins;           /* who looks at it now: it is not freed under their hands */
+    uint8_t state, owner, flush_slot, snoop_kind;
+    uint8_t key[];
+};
+
+struct home {
+    struct home_options o;
+    struct home_io io;
+    uint64_t now_ms, began_ms;
+    bool active;
+    struct holder holders[HOME_HOLDERS_MAX];
+    uint32_t n_holders;
+    uint64_t vouched_ms;     /* when the newest confirmed round was begun; 0: none */
+    bool vouching;
+    uint64_t vouch_ms;       /* when it was asked for */
+    uint64_t seq;
+    struct map keys, tickets;
+    struct list snooping;
+    struct home_stats stats;
+};
+
+/* home.c */
+void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
+struct home_key *home_key_find(struct home *h, slice_t key);
+/* home_lease.c */
+uint8_t holder_find(const struct home *h, node_id_t node);
+bool holder_lives(const struct home *h, uint8_t slot);
+void holder_on_lease(struct home *h, node_id_t from, const struct cache_msg *m);
+void holder_on_report(struct home *h, node_id_t from);
+void holders_timers(struct home *h);
+uint64_t holders_deadline(const struct home *h);
+
+#endif
