@@ -2,7 +2,7 @@
 # Installs from Debian what a step needs and is missing; touches nothing else.
 #
 #   tools/setup.sh run     what ./run needs: compiler, build system, libraries, redis-cli and curl
-#   tools/setup.sh test    the same and what ./test needs: cmocka, drivers, promtool, node and npm
+#   tools/setup.sh test    the same and what ./test needs: cmocka, drivers, promtool, a Redis server, node and npm
 #   tools/setup.sh fuzz    clang with libFuzzer
 #   tools/setup.sh -n STEP only print what is missing
 #
@@ -81,6 +81,14 @@ unpack_promtool() {
     rm -rf "$scratch"
 }
 
+# Debian's redis-tools brings the whole server under another name; the package redis-server would start a daemon.
+link_redis_server() {
+    tool="$root/.run/tools/redis-server"
+    [ ! -x "$tool" ] && ! command -v redis-server >/dev/null 2>&1 && [ -x /usr/bin/redis-check-rdb ] || return 0
+    mkdir -p "$root/.run/tools"
+    ln -sf /usr/bin/redis-check-rdb "$tool"
+}
+
 dry=no
 [ "${1:-}" != -n ] || { dry=yes; shift; }
 case "${1:-}" in
@@ -106,4 +114,4 @@ if [ "$dry" = yes ]; then
     exit 0
 fi
 [ -z "$missing" ] || install_missing
-[ "${1}" != test ] || unpack_promtool
+[ "${1}" != test ] || { unpack_promtool; link_redis_server; }

@@ -1,11 +1,13 @@
 """Redis Streams: Synaxis and a real Redis server get the same commands and must answer the same; what differs is in KNOWN and in docs/queue.md."""
+import json
 import os
 import re
 
-from harness import ROOT, SLOW, Cluster, wait_for
+from harness import ROOT, SLOW, Cluster, Skip, wait_for
 from resp import Client, RespError, as_map, encode
 from streams_compare import Redis, Replies, steps_of
 from streams_script import SCENARIOS
+from test_drivers import node_modules, run
 
 SEVERAL = '-ERR XREADGROUP takes one stream: streams live in different groups, and a message must not be taken for a reply that fails'
 
@@ -262,3 +264,37 @@ def test_streams_read_what_comes_next():
                 return None
         [[key, entries]] = wait_for('a blocked reader to be woken', woken)
         assert key == 's' and entries[0][1] == ['f', 'new'], entries
+
+
+def both_run(*program, **options):
+    """Runs one program against Redis and against a cluster of three; it must print the same of both."""
+    printed = []
+    with Redis() as redis, Cluster(3) as cluster:
+        for port in (redis.port, cluster.nodes[1].resp):
+            done = run(*program, port, **options)
+            assert done.returncode == 0, done.stdout[-300:] + done.stderr[-1500:]
+            printed.append(json.loads(done.stdout))
+    redis_said, ours = printed
+    assert ours == redis_said, {key: (value, ours.get(key)) for key, value in redis_said.items() if value != ours.get(key)}
+
+
+def test_streams_by_a_python_program():
+    """redis-py, as any Streams tutorial uses it."""
+    if run('/usr/bin/python3', '-c', 'import redis').returncode:
+        raise Skip('python3-redis is not installed')
+    both_run('/usr/bin/python3', os.path.join(ROOT, 'tests', 'process', 'streams_program.py'))
+
+
+def test_streams_by_a_node_program():
+    """ioredis, likewise."""
+    both_run('node', 'streams.mjs', cwd=node_modules())
+
+
+def test_streams_by_redis_benchmark():
+    """redis-benchmark -t xadd fills a stream whole."""
+    with Cluster(3) as cluster:
+        port = cluster.nodes[2].resp
+        done = run('redis-benchmark', '-p', port, '-q', '-c', 20, '-P', 8, '-n', 20_000, 'XADD', 'bench', '*', 'field', '__rand_int__')
+        assert done.returncode == 0 and 'requests per second' in done.stdout, done.stdout[-300:] + done.stderr[-300:]
+        with cluster.nodes[0].client() as client:
+            assert client.cmd('XLEN', 'bench') == 20_000
