@@ -10,7 +10,7 @@
 
 enum cache_entry_kind {
     CACHE_ENTRY_BATCH = 1, /* request head, u64 wall_ms, u32 n, n times (key, op): executed in order, all of it or, when it is damaged, nothing */
-    CACHE_ENTRY_ATOMIC,    /* as BATCH, for several keys of one command: MSETNX, RENAME, RENAMENX, COPY (u8 cache_multi, then as above) */
+    CACHE_ENTRY_ATOMIC,    /* as BATCH, for several keys of one command: MSETNX, RENAME, RENAMENX, COPY (request head, u8 cache_multi, then as above) */
     CACHE_ENTRY_FLUSH,     /* request head, then (key, u64 base version, item): an owner's dirty value, taken only if version is still base (MC8) */
     CACHE_ENTRY_FENCE,     /* request head, key: its version becomes this index; an owner that was lost cannot flush any more (S66) */
     CACHE_ENTRY_HOLD,      /* u32 node: it may have a lease from now on */
@@ -19,9 +19,13 @@ enum cache_entry_kind {
     CACHE_ENTRY_CLEAR,     /* request head: everything goes (FLUSHALL) */
     CACHE_ENTRY_MAX
 };
+/* MSETNX has an op for each key, which writes it; the others have the source and the destination, with empty ops. */
+enum cache_multi { CACHE_MULTI_MSETNX = 1, CACHE_MULTI_RENAME, CACHE_MULTI_RENAMENX, CACHE_MULTI_COPY, CACHE_MULTI_COPY_REPLACE, CACHE_MULTI_MAX };
 
 enum { CACHE_HOLDERS_MAX = 64, CACHE_DUE_MAX = 256 };
 
+/* hash_key: equal on all replicas, so that a SCAN goes on where it was when another one leads. memory_bytes: keys, values and what they cost, 0: no bound; a
+ * write that would grow beyond it is answered with -OOM. dedup_*: as struct dedup has them. */
 struct cache_sm_options { uint32_t group; uint64_t hash_key, memory_bytes; uint64_t dedup_ms; uint32_t dedup_count; };
 
 /* One key that an entry changed: for the home, which invalidates copies, and for the simulator's checkers. */
@@ -30,7 +34,8 @@ struct cache_touched { slice_t key; uint64_t version; bool exists; };
 struct cache_result { struct request_id req; uint32_t reply_off, reply_len; uint32_t first_touched, n_touched; bool repeated; };
 struct cache_out {
     struct buf replies;            /* of results, one after the other: u32 n, then n times (u32 length, RESP3 bytes, u64 version before the
-                                    * op, u64 version, u8 exists): one for each op of a batch, one for any other entry */
+                                    * op, u64 version, u8 exists): one for each op of a batch, one for any other entry. ATOMIC: version 0: nothing
+                                    * changed. FLUSH: version 0: refused, memory has something newer. DUE: how many keys went */
     struct cache_result *results; uint32_t n_results, cap_results;
     struct cache_touched *touched; uint32_t n_touched, cap_touched;
 };
@@ -41,11 +46,12 @@ void cache_out_clear(struct cache_out *o);
 struct cache_sm;
 struct cache_sm *cache_sm_new(const struct cache_sm_options *o);
 void cache_sm_free(struct cache_sm *m);
-/* Appends to out. A damaged entry changes nothing and has no result. A request that was answered before gets the same reply again (repeated). */
+/* Appends to out. A damaged entry changes nothing and has no result, nor has a request whose origin said that it has its answer. One that was answered before
+ * gets the same reply again (repeated). HOLD, UNHOLD and DUE have a result with request 0. index grows, now_ms does not fall. */
 void cache_sm_apply(struct cache_sm *m, uint64_t index, uint64_t now_ms, slice_t entry, struct cache_out *out);
 
 /* Looking. The item is borrowed until the next apply; one that has expired at now_ms does not exist. version: of the value, or when it is absent, the greatest
- * that any value of the key may have had (the group's floor). */
+ * that any value of the key may have had: of the newest deletions that is known key by key, for older ones it is the group's floor. */
 void cache_sm_get(struct cache_sm *m, slice_t key, uint64_t now_ms, struct cache_item *item, uint64_t *version);
 bool cache_sm_holds(const struct cache_sm *m, uint32_t node);
 uint32_t cache_sm_holders(const struct cache_sm *m, uint32_t *out); /* at most CACHE_HOLDERS_MAX, ascending */
@@ -56,7 +62,7 @@ void cache_sm_stats(const struct cache_sm *m, struct cache_sm_stats *s);
  * next cursor, 0: that was all. Expired ones are left out. */
 uint64_t cache_sm_scan(struct cache_sm *m, uint64_t cursor, uint32_t count, uint64_t now_ms, void (*fn)(void *arg, slice_t key), void *arg);
 
-/* Encoders of entries. */
+/* Encoders of entries. The head of HOLD, UNHOLD and DUE is the kind alone. */
 void cache_put_head(struct buf *out, enum cache_entry_kind kind, struct request_id req, uint64_t low);
 void cache_put_op(struct buf *out, slice_t key, slice_t op);       /* of a batch; the caller counts */
 void cache_put_item(struct buf *out, const struct cache_item *item);
