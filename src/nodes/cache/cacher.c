@@ -23,8 +23,7 @@ struct cacher *cacher_new(const struct cacher_options *o, const struct cacher_io
     }
     c->next_retry_ms = UINT64_MAX;
     c->next_txn = o->first_txn;
-    map_init(&c->lines);
-    list_init(&c->lru);
+    lines_init(&c->lines, &(struct lines_options){o->hash_key, o->entries_max, o->bytes_max, o->policy});
     list_init(&c->flights);
     return c;
 }
@@ -39,16 +38,15 @@ static void waiters_free(struct flight *f)
 
 void cacher_free(struct cacher *c)
 {
-    list_each_safe(it, &c->lru) {
-        struct line *l = CONTAINER_OF(it, struct line, lru);
-        if (l->flight != NULL) {
-            waiters_free(l->flight);
-            l->flight->writes = 0;
+    for (struct line *l; (l = lines_next(&c->lines, NULL)) != NULL;) {
+        if (line_flight(l) != NULL) {
+            waiters_free(line_flight(l));
+            line_flight(l)->writes = 0;
             flight_end(c, l);
         }
         line_free(c, l);
     }
-    map_fini(&c->lines);
+    lines_fini(&c->lines);
     buf_fini(&c->reply);
     buf_fini(&c->change.value);
     free(c->groups);
@@ -76,7 +74,7 @@ bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item
     if (l == NULL || !is_readable(l->state)) {
         return false;
     }
-    line_use(c, l);
+    lines_touch(&c->lines, l);
     *item = line_item(c, l);
     c->groups[group].wanted_ms = c->now_ms;
     c->stats.hits++;
@@ -161,7 +159,7 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
 /* Those that waited, once more, in their order. once: only those that asked before the snoop, answered from what came. */
 static void wake(struct cacher *c, struct line *l)
 {
-    struct flight *f = l->flight;
+    struct flight *f = line_flight(l);
     struct list todo;
     list_init(&todo);
     while (f != NULL && !list_empty(&f->waiters)) {
@@ -183,7 +181,7 @@ static void wake(struct cacher *c, struct line *l)
 
 static void serve_once(struct cacher *c, struct line *l, const struct cache_msg *m)
 {
-    struct flight *f = l->flight;
+    struct flight *f = line_flight(l);
     struct cache_item it = m->item;
     bool expired = it.expire_ms != 0 && f->asked_ms + it.expire_ms <= c->now_ms;
     it.exists = it.exists && !expired;
@@ -207,16 +205,16 @@ static void install(struct cacher *c, struct line *l, const struct cache_msg *m)
         return; /* a write of ours: its value is in the line already */
     }
     struct cache_item it = m->item;
-    it.expire_ms = it.expire_ms != 0 ? l->flight->asked_ms + it.expire_ms : 0;
+    it.expire_ms = it.expire_ms != 0 ? line_flight(l)->asked_ms + it.expire_ms : 0;
     line_put(c, l, &it);
     l->version = m->version;
 }
 
 static void ack(struct cacher *c, struct line *l, const struct cache_msg *snoop, bool dirty)
 {
-    struct cache_msg a = {.kind = CACHE_MSG_ACK, .group = l->group, .epoch = snoop->epoch, .seq = snoop->seq, .key = slice_of(l->key, l->key_len)};
+    struct cache_msg a = {.kind = CACHE_MSG_ACK, .group = l->group, .epoch = snoop->epoch, .seq = snoop->seq, .key = line_key(l)};
     if (dirty && !MUTANT("S61")) {
-        struct flight *f = l->flight;
+        struct flight *f = line_flight(l);
         if (f == NULL || f->in_group.next == NULL) {
             f = flight_of(c, l);
             f->txn = ++c->next_txn;
@@ -274,21 +272,21 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
     if (act & ACT_FLUSH) {
         flush(c, l);
     }
-    if (act & ACT_AGAIN && l->flight->writes == 0) {
+    if (act & ACT_AGAIN && line_flight(l)->writes == 0) {
         ask(c, l);
     }
     if (from == MESI_MS || from == MESI_MF || from == MESI_MI) {
-        if (!is_dirty && l->flight != NULL && l->flight->in_group.next != NULL) {
-            list_remove(&l->flight->in_group);
-            l->flight->in_group.next = l->flight->in_group.prev = NULL;
+        if (!is_dirty && line_flight(l) != NULL && line_flight(l)->in_group.next != NULL) {
+            list_remove(&line_flight(l)->in_group);
+            line_flight(l)->in_group.next = line_flight(l)->in_group.prev = NULL;
         }
     }
     if (act & ACT_WAKE) {
         wake(c, l);
     }
-    bool idle = l->flight == NULL || (list_empty(&l->flight->waiters) && l->flight->writes == 0);
+    bool idle = line_flight(l) == NULL || (list_empty(&line_flight(l)->waiters) && line_flight(l)->writes == 0);
     if (l->state == MESI_I && idle) {
-        if (l->flight != NULL) {
+        if (line_flight(l) != NULL) {
             flight_end(c, l);
         }
         line_free(c, l);
@@ -325,7 +323,7 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
         f->asked_ms = f->writes == 0 ? c->now_ms : f->asked_ms;
         f->writes++;
         c->stats.writes++;
-        c->io.write(c->io.arg, l->group, slice_of(l->key, l->key_len), op, cookie);
+        c->io.write(c->io.arg, l->group, line_key(l), op, cookie);
     }
     if (act & (ACT_GETS | ACT_GETX | ACT_UPGR)) {
         c->stats.gets += (act & ACT_GETS) != 0;
@@ -347,7 +345,7 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     if (l == NULL) {
         l = line_make(c, group, key);
     } else {
-        line_use(c, l);
+        lines_touch(&c->lines, l);
         c->stats.hits += access == CACHE_READS && is_readable(l->state);
     }
     op_on_line(c, l, op, access, cookie);
@@ -372,7 +370,7 @@ void cacher_cancel(struct cacher *c, uint64_t cookie)
 /* The value that our own copy has once this write of ours is in memory, if that can be known here. */
 static void follow(struct cacher *c, struct line *l, slice_t op, uint64_t before, uint64_t version)
 {
-    bool has_copy = (l->state == MESI_SM || l->state == MESI_EM) || l->value != NULL || l->exists;
+    bool has_copy = (l->state == MESI_SM || l->state == MESI_EM) || (l->bits & LINE_HELD);
     if (!cache_op_overwrites(op) && !(has_copy && l->version == before)) {
         line_drop(c, l);
         l->version = 0;
@@ -383,7 +381,7 @@ static void follow(struct cacher *c, struct line *l, slice_t op, uint64_t before
         it = (struct cache_item){.guard = it.guard, .token = it.token};
     }
     buf_clear(&c->reply);
-    uint64_t sent = l->flight->asked_ms; /* a time to live counts from before the home counts it */
+    uint64_t sent = line_flight(l)->asked_ms; /* a time to live counts from before the home counts it */
     cache_op_run(op, &it, (struct cache_clock){sent, c->wall_ms - (c->now_ms - sent)}, &c->change, &c->reply);
     take_change(c, l);
     l->version = version;
@@ -394,8 +392,8 @@ void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enu
 {
     struct cacher_group *g = &c->groups[group];
     struct line *l = line_find(c, group, key);
-    syn_assert(l != NULL && l->flight != NULL && l->flight->writes > 0);
-    struct flight *f = l->flight;
+    syn_assert(l != NULL && line_flight(l) != NULL && line_flight(l)->writes > 0);
+    struct flight *f = line_flight(l);
     f->writes--;
     f->unsure |= outcome == CACHER_UNSURE;
     if (outcome == CACHER_DONE || outcome == CACHER_DONE_OWNED) {
@@ -421,7 +419,7 @@ static void on_data(struct cacher *c, const struct cache_msg *m)
 {
     struct cacher_group *g = &c->groups[m->group];
     struct line *l = line_find(c, m->group, m->key);
-    if (l == NULL || l->flight == NULL || l->flight->txn != m->txn || l->flight->in_group.next != NULL || l->flight->asked_ms == 0) {
+    if (l == NULL || line_flight(l) == NULL || line_flight(l)->txn != m->txn || line_flight(l)->in_group.next != NULL || line_flight(l)->asked_ms == 0) {
         return; /* a copy, or an answer to what was given up */
     }
     if (!lease_lives(c, g)) {
@@ -429,7 +427,7 @@ static void on_data(struct cacher *c, const struct cache_msg *m)
         return;
     }
     enum mesi_event ev = m->grant == CACHE_GRANT_S ? MESI_DATA_S : m->grant == CACHE_GRANT_E ? MESI_DATA_E : MESI_DATA_M;
-    cacher_step(c, l, is_old(l->flight, m) && !MUTANT("S57") ? MESI_DATA_OLD : ev, m, NULL);
+    cacher_step(c, l, is_old(line_flight(l), m) && !MUTANT("S57") ? MESI_DATA_OLD : ev, m, NULL);
 }
 
 static void on_snoop(struct cacher *c, const struct cache_msg *m)
@@ -440,7 +438,7 @@ static void on_snoop(struct cacher *c, const struct cache_msg *m)
         c->io.send(c->io.arg, &a);
         return;
     }
-    struct flight *f = l->flight;
+    struct flight *f = line_flight(l);
     if (f != NULL) {
         bool newer = m->epoch > f->snoop_epoch || (m->epoch == f->snoop_epoch && m->seq > f->snoop_seq);
         f->snoop_seq = newer ? m->seq : f->snoop_seq;
@@ -456,7 +454,7 @@ static void on_snoop(struct cacher *c, const struct cache_msg *m)
 static void on_flushed(struct cacher *c, const struct cache_msg *m)
 {
     struct line *l = line_find(c, m->group, m->key);
-    if (l != NULL && l->flight != NULL && l->flight->txn == m->txn && l->flight->in_group.next != NULL) {
+    if (l != NULL && line_flight(l) != NULL && line_flight(l)->txn == m->txn && line_flight(l)->in_group.next != NULL) {
         cacher_step(c, l, m->version != 0 ? MESI_FLUSHED : MESI_REFUSED, m, NULL);
         lease_try_report(c, m->group);
     }
@@ -465,8 +463,8 @@ static void on_flushed(struct cacher *c, const struct cache_msg *m)
 static void on_nack(struct cacher *c, const struct cache_msg *m)
 {
     struct line *l = line_find(c, m->group, m->key);
-    if (l != NULL && l->flight != NULL && l->flight->txn == m->txn) {
-        flight_retry_at(c, l->flight, c->now_ms + RETRY_MS_MIN);
+    if (l != NULL && line_flight(l) != NULL && line_flight(l)->txn == m->txn) {
+        flight_retry_at(c, line_flight(l), c->now_ms + RETRY_MS_MIN);
     }
 }
 
@@ -498,7 +496,7 @@ void cacher_on(struct cacher *c, const struct cache_msg *m)
 void cacher_drop(struct cacher *c, uint32_t group, slice_t key)
 {
     struct line *l = line_find(c, group, key);
-    if (l != NULL && l->flight == NULL) {
+    if (l != NULL && line_flight(l) == NULL) {
         cacher_step(c, l, MESI_EVICT, NULL, NULL);
     }
 }
@@ -507,7 +505,7 @@ bool cacher_flush_all(struct cacher *c)
 {
     for (uint32_t i = 0; i < c->o.groups; i++) {
         list_each_safe(it, &c->groups[i].dirty) {
-            struct line *l = CONTAINER_OF(it, struct line, dirty);
+            struct line *l = dirty_of(it)->line;
             if (l->state == MESI_M) {
                 cacher_step(c, l, MESI_EVICT, NULL, NULL);
             }
@@ -532,21 +530,21 @@ bool cacher_quiet(const struct cacher *c)
 void cacher_stats(const struct cacher *c, struct cacher_stats *s)
 {
     *s = c->stats;
-    s->bytes = c->bytes;
-    list_each(it, (struct list *)&c->lru) {
-        s->by_state[CONTAINER_OF(it, struct line, lru)->state]++;
+    s->lines = c->lines.n;
+    s->bytes = c->lines.bytes;
+    for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
+        s->by_state[l->state]++;
     }
 }
 
 uint64_t cacher_digest(const struct cacher *c)
 {
     uint64_t sum = 0;
-    list_each(it, (struct list *)&c->lru) {
-        const struct line *l = CONTAINER_OF(it, struct line, lru);
-        const struct flight *f = l->flight;
-        uint64_t h = hash_bytes(l->group + 1, slice_of(l->key, l->key_len));
-        h = hash_u64(h ^ l->state ^ (uint64_t)(l->life == c->groups[l->group].life) << 8 ^ (uint64_t)l->exists << 9);
-        h = hash_bytes(h, slice_of(l->value, l->value_len)) ^ l->version << 20;
+    for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
+        const struct flight *f = line_flight(l);
+        uint64_t h = hash_bytes(l->group + 1, line_key(l));
+        h = hash_u64(h ^ l->state ^ (uint64_t)(l->life == c->groups[l->group].life) << 8 ^ (uint64_t)(l->bits & LINE_EXISTS) << 9);
+        h = hash_bytes(h, lines_item(l).value) ^ l->version << 20;
         if (f != NULL) {
             uint64_t n = 0;
             list_each(w, &f->waiters) {

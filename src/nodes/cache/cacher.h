@@ -5,6 +5,7 @@
 #define SYN_NODES_CACHE_CACHER_H
 
 #include "nodes/cache/cache_msg.h"
+#include "nodes/cache/lines.h"
 #include "nodes/cache/mesi.h"
 
 struct cacher_options {
@@ -13,6 +14,7 @@ struct cacher_options {
     bool back;               /* CACHE_WRITE_POLICY */
     uint64_t entries_max;    /* CACHE_SIZE; 0: by bytes alone */
     uint64_t bytes_max;      /* 0: by entries alone */
+    enum lines_policy policy; /* CACHE_POLICY */
     uint64_t lease_ms;       /* CACHE_LEASE */
     uint64_t flush_ms;       /* CACHE_FLUSH_INTERVAL */
     uint64_t first_txn;      /* above all that an earlier life of this node used */

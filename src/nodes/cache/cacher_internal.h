@@ -6,16 +6,15 @@
 #define SYN_NODES_CACHE_CACHER_INTERNAL_H
 
 #include "nodes/cache/cacher.h"
+#include "nodes/cache/lines.h"
 #include "utils/assert.h"
 #include "utils/list.h"
-#include "utils/map.h"
 
 enum {
     RETRY_MS_MIN = 20,   /* a message may be lost: sent again after this, doubling */
     RETRY_MS_MAX = 1000,
     LEASE_MARGIN = 8,    /* a lease ends 1/8 early here: the bound on clock drift is half of that on each side (MC6) */
     LEASE_RENEWALS = 3,  /* asked for so often in a lease */
-    LINE_COST = 96,      /* bytes a line is counted with beyond key and value */
 };
 
 struct waiter {          /* an op that waits at a line */
@@ -42,25 +41,20 @@ struct flight {
     struct list waiters;
 };
 
-struct line {
-    struct map_node by_key;
-    struct list lru;         /* cacher.lru, most recently used first */
-    struct list dirty;       /* cacher_group.dirty while M, MF, MI, MS; else unlinked (next NULL) */
-    uint64_t version;
-    uint64_t expire_ms;      /* our clock; 0: never */
+/* What few lines have. Freed when neither is the case any more. */
+struct line_more {
+    struct line *line;
+    struct list dirty;       /* cacher_group.dirty while M, MF, MI, MS */
     uint64_t dirty_since_ms;
-    struct flight *flight;
-    uint8_t *value;          /* owned; NULL: nothing read yet, or absent */
-    uint32_t value_len, key_len;
-    uint32_t life;
-    uint32_t group;
-    uint64_t token;
-    uint8_t *guard;          /* owned */
-    uint32_t guard_len;
-    uint8_t state;
-    bool exists;
-    uint8_t key[];
+    bool is_dirty;
+    bool in_flight;
+    struct flight flight;
 };
+static inline struct flight *line_flight(const struct line *l) /* NULL: none */
+{
+    return l->more != NULL && l->more->in_flight ? &l->more->flight : NULL;
+}
+static inline struct line_more *dirty_of(struct list *it) { return CONTAINER_OF(it, struct line_more, dirty); }
 
 struct cacher_group {
     uint64_t epoch;          /* newest heard of */
@@ -79,11 +73,10 @@ struct cacher {
     struct cacher_io io;
     uint64_t now_ms, wall_ms;
     struct cacher_group *groups;
-    struct map lines;
-    struct list lru, flights;
+    struct lines lines;
+    struct list flights;
     uint64_t next_txn;
     uint64_t next_retry_ms;  /* no flight is due before */
-    uint64_t bytes;
     struct buf reply;
     struct cache_change change;
     struct cacher_stats stats;
@@ -93,10 +86,9 @@ struct cacher {
 struct line *line_find(struct cacher *c, uint32_t group, slice_t key);
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key);
 void line_free(struct cacher *c, struct line *l);
-void line_use(struct cacher *c, struct line *l);                        /* it is the most recently used */
 void line_put(struct cacher *c, struct line *l, const struct cache_item *it); /* expire_ms by our clock */
 void line_drop(struct cacher *c, struct line *l);                       /* its value */
-struct cache_item line_item(const struct cacher *c, const struct line *l);
+struct cache_item line_item(const struct cacher *c, const struct line *l); /* what has expired does not exist */
 void line_set_dirty(struct cacher *c, struct line *l, bool dirty);
 void lines_trim(struct cacher *c, struct line *keep);                   /* evicts until the bound holds, as far as it can */
 struct flight *flight_of(struct cacher *c, struct line *l);             /* made when there is none */

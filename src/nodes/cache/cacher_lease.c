@@ -40,7 +40,7 @@ static enum cache_msg_kind request_of(uint8_t state)
 
 void flight_send(struct cacher *c, struct line *l)
 {
-    struct flight *f = l->flight;
+    struct flight *f = line_flight(l);
     struct cacher_group *g = &c->groups[l->group];
     bool is_flush = f->in_group.next != NULL;
     uint64_t pause = (uint64_t)RETRY_MS_MIN << (f->tries < 6 ? f->tries : 6);
@@ -48,7 +48,7 @@ void flight_send(struct cacher *c, struct line *l)
     if (!is_flush && !lease_lives(c, g)) {
         return; /* sent with the grant */
     }
-    struct cache_msg m = {.group = l->group, .epoch = g->epoch, .txn = f->txn, .key = slice_of(l->key, l->key_len)};
+    struct cache_msg m = {.group = l->group, .epoch = g->epoch, .txn = f->txn, .key = line_key(l)};
     f->tries++;
     if (is_flush) {
         m.kind = CACHE_MSG_FLUSH;
@@ -134,7 +134,7 @@ void lease_end(struct cacher *c, uint32_t group)
         struct list *it = dirty.next;
         list_remove(it);
         list_push_back(&g->dirty, it);
-        cacher_step(c, CONTAINER_OF(it, struct line, dirty), MESI_LOST, NULL, NULL);
+        cacher_step(c, dirty_of(it)->line, MESI_LOST, NULL, NULL);
     }
     struct list *it = c->flights.next;
     while (it != &c->flights) {
@@ -162,13 +162,13 @@ void cacher_home_changed(struct cacher *c, uint32_t group)
 static void flush_due(struct cacher *c, struct cacher_group *g)
 {
     list_each_safe(it, &g->dirty) {
-        struct line *l = CONTAINER_OF(it, struct line, dirty);
-        if (l->dirty_since_ms + c->o.flush_ms > c->now_ms) {
+        struct line *l = dirty_of(it)->line;
+        if (l->more->dirty_since_ms + c->o.flush_ms > c->now_ms) {
             break;
         }
         list_remove(it); /* behind those that are not due: its flush is on its way */
         list_push_back(&g->dirty, it);
-        l->dirty_since_ms = c->now_ms;
+        l->more->dirty_since_ms = c->now_ms;
         if (l->state == MESI_M) {
             cacher_step(c, l, MESI_TICK, NULL, NULL);
         }
@@ -220,7 +220,7 @@ uint64_t cacher_deadline(const struct cacher *c)
             at = g->ask_again_ms;
         }
         if (!list_empty(&g->dirty)) {
-            uint64_t due = CONTAINER_OF(g->dirty.next, struct line, dirty)->dirty_since_ms + c->o.flush_ms;
+            uint64_t due = dirty_of(g->dirty.next)->dirty_since_ms + c->o.flush_ms;
             at = due < at ? due : at;
         }
     }

@@ -1,0 +1,288 @@
+/* Where lines are: slots in chunks that never move, found through a table that grows by one bucket at a time (linear hashing, Litwin 1980), and their items.
+ *
+ * Not responsible for which line goes (lines_policy.c).
+ * N1: a line stands in the chain of its hash's bucket, once. N2: bytes and n are those of the lines that are there. */
+#include "nodes/cache/lines_internal.h"
+
+#include "utils/hash.h"
+
+#include <stdlib.h>
+
+enum { SEGMENT_BUCKETS = 1024, BUCKETS_MIN = SEGMENT_BUCKETS, DUE_BYTES = 8, GUARD_BYTES = 10 };
+
+static uint32_t *bucket_at(const struct lines *s, uint32_t at)
+{
+    return &s->segments[at / SEGMENT_BUCKETS][at % SEGMENT_BUCKETS];
+}
+
+static uint32_t bucket_of(const struct lines *s, uint32_t hash)
+{
+    uint32_t at = hash & s->mask;
+    return at < s->n_buckets ? at : hash & s->mask >> 1;
+}
+
+static void segment_add(struct lines *s)
+{
+    uint32_t n = s->n_buckets / SEGMENT_BUCKETS;
+    if ((n & (n - 1)) == 0) { /* room for a power of two of them */
+        s->segments = realloc(s->segments, (n ? (size_t)n * 2 : 1) * sizeof *s->segments);
+        syn_assert(s->segments != NULL);
+    }
+    s->segments[n] = malloc(SEGMENT_BUCKETS * sizeof **s->segments);
+    syn_assert(s->segments[n] != NULL);
+}
+
+void lines_init(struct lines *s, const struct lines_options *o)
+{
+    *s = (struct lines){.o = *o, .free_line = LINES_NONE};
+    segment_add(s);
+    s->n_buckets = BUCKETS_MIN;
+    s->mask = BUCKETS_MIN - 1;
+    memset(s->segments[0], 0xff, SEGMENT_BUCKETS * sizeof **s->segments);
+    policy_init(s);
+}
+
+void lines_fini(struct lines *s)
+{
+    for (struct line *l = lines_next(s, NULL); l != NULL; l = lines_next(s, l)) {
+        free(l->bytes);
+    }
+    for (uint32_t i = 0; i < s->n_chunks; i++) {
+        free(s->chunks[i]);
+    }
+    for (uint32_t i = 0; i < (s->n_buckets + SEGMENT_BUCKETS - 1) / SEGMENT_BUCKETS; i++) {
+        free(s->segments[i]);
+    }
+    free(s->chunks);
+    free(s->segments);
+    policy_fini(s);
+}
+
+/* One more bucket, which takes its share of the lines of one. */
+static void bucket_split(struct lines *s)
+{
+    uint32_t fresh = s->n_buckets;
+    if (fresh % SEGMENT_BUCKETS == 0) {
+        segment_add(s);
+    }
+    s->n_buckets++;
+    s->mask = fresh > s->mask ? s->mask << 1 | 1 : s->mask;
+    uint32_t *to = bucket_at(s, fresh), *from = bucket_at(s, fresh & s->mask >> 1);
+    *to = LINES_NONE;
+    while (*from != LINES_NONE) {
+        uint32_t at = *from;
+        struct line *l = line_at(s, at);
+        if ((l->hash & s->mask) != fresh) {
+            from = &l->chain;
+            continue;
+        }
+        *from = l->chain;
+        l->chain = *to;
+        *to = at;
+    }
+}
+
+/* The last bucket goes back into the one it came from. */
+static void bucket_merge(struct lines *s)
+{
+    uint32_t last = s->n_buckets - 1, first = *bucket_at(s, last), *to = bucket_at(s, last & s->mask >> 1);
+    while (*to != LINES_NONE) {
+        to = &line_at(s, *to)->chain;
+    }
+    *to = first;
+    s->n_buckets = last;
+    s->mask = last == (s->mask >> 1) + 1 ? s->mask >> 1 : s->mask;
+    if (last % SEGMENT_BUCKETS == 0) {
+        free(s->segments[last / SEGMENT_BUCKETS]);
+    }
+}
+
+static uint32_t name_hash(const struct lines *s, uint32_t group, slice_t key)
+{
+    return (uint32_t)hash_bytes(s->o.hash_key ^ group, key);
+}
+
+struct line *lines_find(const struct lines *s, uint32_t group, slice_t key)
+{
+    uint32_t hash = name_hash(s, group, key);
+    for (uint32_t at = *bucket_at(s, bucket_of(s, hash)); at != LINES_NONE;) {
+        struct line *l = line_at(s, at);
+        if (l->hash == hash && l->group == group && slice_eq(line_key(l), key)) {
+            return l;
+        }
+        at = l->chain;
+    }
+    return NULL;
+}
+
+static void chunk_add(struct lines *s)
+{
+    if ((s->n_chunks & (s->n_chunks - 1)) == 0) {
+        s->chunks = realloc(s->chunks, (s->n_chunks ? (size_t)s->n_chunks * 2 : 1) * sizeof *s->chunks);
+        syn_assert(s->chunks != NULL);
+    }
+    struct line *chunk = malloc(CHUNK_LINES * sizeof *chunk);
+    syn_assert(chunk != NULL && s->n_chunks < UINT32_MAX / CHUNK_LINES);
+    for (uint32_t i = CHUNK_LINES; i > 0; i--) {
+        chunk[i - 1] = (struct line){.chain = s->free_line};
+        s->free_line = s->n_chunks * CHUNK_LINES + i - 1;
+    }
+    s->chunks[s->n_chunks++] = chunk;
+}
+
+static size_t item_offset(const struct line *l)
+{
+    size_t at = l->key_len + (l->bits & LINE_DUE ? DUE_BYTES : 0u);
+    return at + (l->bits & LINE_GUARD ? GUARD_BYTES + (size_t)le16_get(l->bytes + at + 8) : 0);
+}
+
+static uint64_t cost(const struct line *l)
+{
+    return LINE_COST + item_offset(l) + l->value_len;
+}
+
+struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
+{
+    syn_assert(group <= UINT16_MAX && key.len <= UINT16_MAX);
+    if (s->free_line == LINES_NONE) {
+        chunk_add(s);
+    }
+    uint32_t at = s->free_line, hash = name_hash(s, group, key);
+    struct line *l = line_at(s, at);
+    s->free_line = l->chain;
+    *l = (struct line){.hash = hash, .group = (uint16_t)group, .key_len = (uint16_t)key.len};
+    l->bytes = malloc(key.len > 0 ? key.len : 1);
+    syn_assert(l->bytes != NULL);
+    if (key.len > 0) {
+        memcpy(l->bytes, key.ptr, key.len);
+    }
+    if (++s->n > s->n_buckets) {
+        bucket_split(s);
+    }
+    uint32_t *bucket = bucket_at(s, bucket_of(s, hash));
+    l->chain = *bucket;
+    *bucket = at;
+    s->bytes += cost(l);
+    policy_insert(s, l, at);
+    return l;
+}
+
+void lines_remove(struct lines *s, struct line *l)
+{
+    uint32_t at = policy_remove(s, l);
+    syn_assert(line_at(s, at) == l && l->more == NULL);
+    uint32_t *it = bucket_at(s, bucket_of(s, l->hash));
+    while (*it != at) {
+        syn_assert(*it != LINES_NONE); /* N1 */
+        it = &line_at(s, *it)->chain;
+    }
+    *it = l->chain;
+    s->bytes -= cost(l);
+    free(l->bytes);
+    *l = (struct line){.chain = s->free_line, .state = UINT8_MAX};
+    s->free_line = at;
+    if (--s->n < s->n_buckets / 2 && s->n_buckets > BUCKETS_MIN) {
+        bucket_merge(s);
+    }
+}
+
+bool lines_are_too_many(const struct lines *s)
+{
+    return (s->o.entries_max > 0 && s->n > s->o.entries_max) || (s->o.bytes_max > 0 && s->bytes > s->o.bytes_max);
+}
+
+struct line *lines_next(const struct lines *s, const struct line *l)
+{
+    uint32_t at = l != NULL ? l->older : s->main.newest;
+    if (at == LINES_NONE && (l == NULL || !(l->bits & LINE_SMALL))) {
+        at = s->small.newest;
+    }
+    return at != LINES_NONE ? line_at(s, at) : NULL;
+}
+
+struct cache_item lines_item(const struct line *l)
+{
+    const uint8_t *p = l->bytes + l->key_len;
+    struct cache_item item = {.exists = l->bits & LINE_EXISTS};
+    if (l->bits & LINE_DUE) {
+        item.expire_ms = le64_get(p);
+        p += DUE_BYTES;
+    }
+    if (l->bits & LINE_GUARD) {
+        item.token = le64_get(p);
+        item.guard = slice_of(p + GUARD_BYTES, le16_get(p + 8));
+        p += GUARD_BYTES + item.guard.len;
+    }
+    item.value = slice_of(p, l->value_len);
+    return item;
+}
+
+static void write_bytes(uint8_t *to, slice_t from)
+{
+    if (from.len > 0 && to != from.ptr) {
+        memmove(to, from.ptr, from.len);
+    }
+}
+
+/* The line's bits say what of the item there is. Equal layout: in place, the item's slices may be what is overwritten. */
+static void write_item(uint8_t *p, uint8_t bits, const struct cache_item *item)
+{
+    if (bits & LINE_DUE) {
+        le64_put(p, item->expire_ms);
+        p += DUE_BYTES;
+    }
+    if (bits & LINE_GUARD) {
+        le64_put(p, item->token);
+        le16_put(p + 8, (uint16_t)item->guard.len);
+        write_bytes(p + GUARD_BYTES, item->guard);
+        p += GUARD_BYTES + item->guard.len;
+    }
+    write_bytes(p, item->value);
+}
+
+void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
+{
+    enum { ITEM_BITS = LINE_EXISTS | LINE_HELD | LINE_DUE | LINE_GUARD };
+    struct cache_item it = *item, was = lines_item(l);
+    syn_assert(it.guard.len <= UINT16_MAX && it.value.len <= UINT32_MAX);
+    bool guarded = it.guard.len > 0;
+    if (!it.exists) {
+        it.value = SLICE_NONE;
+        it.expire_ms = 0;
+    }
+    uint8_t bits = (uint8_t)((it.exists ? LINE_EXISTS : 0) | (it.exists || guarded ? LINE_HELD : 0) | (it.expire_ms != 0 ? LINE_DUE : 0) | (guarded ? LINE_GUARD : 0));
+    uint8_t other = (uint8_t)(l->bits & ~ITEM_BITS);
+    s->bytes -= cost(l);
+    if (bits != (l->bits & ITEM_BITS) || was.guard.len != it.guard.len || was.value.len != it.value.len) {
+        size_t size = l->key_len + (bits & LINE_DUE ? DUE_BYTES : 0u) + (guarded ? GUARD_BYTES + it.guard.len : 0) + it.value.len;
+        uint8_t *bytes = malloc(size > 0 ? size : 1);
+        syn_assert(bytes != NULL);
+        write_bytes(bytes, line_key(l));
+        write_item(bytes + l->key_len, bits, &it);
+        free(l->bytes);
+        l->bytes = bytes;
+    } else {
+        write_item(l->bytes + l->key_len, bits, &it);
+    }
+    l->bits = other | bits;
+    l->value_len = (uint32_t)it.value.len;
+    s->bytes += cost(l);
+}
+
+void lines_drop(struct lines *s, struct line *l)
+{
+    lines_put(s, l, &(struct cache_item){0});
+}
+
+void lines_check(const struct lines *s)
+{
+    uint64_t bytes = 0, n = 0;
+    for (const struct line *l = lines_next(s, NULL); l != NULL; l = lines_next(s, l)) {
+        syn_assert(lines_find(s, l->group, line_key(l)) == l); /* N1 */
+        bytes += cost(l);
+        n++;
+    }
+    syn_assert(n == s->n && bytes == s->bytes); /* N2 */
+    syn_assert(s->n_buckets <= (uint64_t)s->mask + 1 && s->n_buckets > s->mask / 2);
+    policy_check(s);
+}

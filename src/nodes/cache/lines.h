@@ -1,0 +1,82 @@
+/* The lines of a node: found by group and key, bounded by entries or bytes, with a policy that says which goes first (docs/cache.md, "Bounds"). Pure.
+ *
+ * A line costs 56 bytes, a slot of the table (4 bytes) and, with s3fifo, 2 bytes of ghost, beside its key and value. Its address does not change while it lives.
+ * What a line's state means is the cacher's affair. */
+#ifndef SYN_NODES_CACHE_LINES_H
+#define SYN_NODES_CACHE_LINES_H
+
+#include "nodes/cache/cache_ops.h"
+
+enum lines_policy { LINES_LRU, LINES_S3FIFO };
+enum { LINE_COST = 64 };       /* bytes a line is counted with beyond key, value, expiry and guard */
+#define LINES_NONE UINT32_MAX
+
+struct line_more;              /* the cacher's, for lines that are dirty or in a transaction */
+struct line {
+    uint64_t version;
+    uint8_t *bytes;            /* owned: key, then [expiry] [guard] value */
+    struct line_more *more;    /* NULL for most */
+    uint32_t hash;
+    uint32_t chain;            /* next line of the table's bucket */
+    uint32_t newer, older;     /* neighbours in its queue */
+    uint32_t value_len;
+    uint32_t life;             /* of the lease that it belongs to */
+    uint16_t group;
+    uint16_t key_len;
+    uint8_t state;             /* enum mesi_state */
+    uint8_t bits;              /* LINE_*, and how often it was used in the top two */
+};
+enum {
+    LINE_EXISTS = 1,           /* the value does; else the key is known to be absent */
+    LINE_HELD = 2,             /* there is an item: a value, or the guard of one that went */
+    LINE_DUE = 4,
+    LINE_GUARD = 8,
+    LINE_PINNED = 16,          /* never a victim: set and cleared by the cacher */
+    LINE_SMALL = 32,           /* s3fifo: in the small queue */
+    LINE_USED = 64,            /* one use; three at most */
+};
+static inline slice_t line_key(const struct line *l) { return slice_of(l->bytes, l->key_len); }
+
+struct lines_options {
+    uint64_t hash_key;
+    uint64_t entries_max;      /* 0: by bytes alone */
+    uint64_t bytes_max;        /* 0: by entries alone */
+    enum lines_policy policy;
+};
+
+struct line_queue { uint32_t newest, oldest, n; };
+/* Hashes of lines that went without being used twice: sets of the newest few, each forgetting its oldest. */
+struct ghost_set { uint16_t marks[8]; };
+struct lines {
+    struct lines_options o;
+    struct line **chunks;      /* lines by index */
+    uint32_t n_chunks, free_line;
+    uint32_t **segments;       /* of the table: first line of each bucket */
+    uint32_t n_buckets, mask;
+    uint32_t n;
+    uint64_t bytes;
+    struct line_queue main, small;
+    struct ghost_set *ghosts;
+    uint32_t n_ghost_sets;
+};
+
+void lines_init(struct lines *s, const struct lines_options *o);
+void lines_fini(struct lines *s);                        /* more is not freed */
+struct line *lines_find(const struct lines *s, uint32_t group, slice_t key);
+/* The key must not be there; group < 65536. The line has no item, state 0. */
+struct line *lines_insert(struct lines *s, uint32_t group, slice_t key);
+void lines_remove(struct lines *s, struct line *l);
+void lines_touch(struct lines *s, struct line *l);       /* it was used: no allocation, O(1) */
+bool lines_are_too_many(const struct lines *s);
+/* Which line should go, not keep and none that is pinned; NULL: none was found among the first few. It stays until the caller removes it. */
+struct line *lines_victim(struct lines *s, const struct line *keep);
+/* Every line once: after NULL the first, after the last NULL. Nothing may be inserted, removed or touched meanwhile. */
+struct line *lines_next(const struct lines *s, const struct line *l);
+
+/* The item may lie in the line itself. Without value and guard the line holds nothing afterwards. */
+void lines_put(struct lines *s, struct line *l, const struct cache_item *item);
+void lines_drop(struct lines *s, struct line *l);        /* it holds nothing, not even absence */
+struct cache_item lines_item(const struct line *l);       /* as put, borrowed; expired or not */
+void lines_check(const struct lines *s);                 /* asserts everything; O(lines) */
+
+#endif
