@@ -10,6 +10,7 @@ struct cache_sm *mem_new(uint64_t hash_key, uint64_t memory_bytes)
 {
     return cache_sm_new(&(struct cache_sm_options){.hash_key = hash_key, .memory_bytes = memory_bytes, .dedup_ms = 1000, .dedup_count = 100});
 }
+
 int mem_begin(void **state)
 {
     (void)state;
@@ -78,6 +79,7 @@ void mem_apply(void)
         buf_append_slice(&mem.since[mem.n_since++].entry, buf_slice(&mem.entry));
     }
 }
+
 /* The at-th reply of the only result. */
 struct mem_reply mem_reply(uint32_t at)
 {
@@ -129,6 +131,7 @@ void mem_run_op(slice_t key, enum fake_kind kind, uint64_t number, const char *b
     mem_put_op(key, kind, number, slice_str(bytes));
     mem_apply();
 }
+
 void mem_put_batch(uint32_t n)
 {
     mem_put_head(CACHE_ENTRY_BATCH);
@@ -143,6 +146,7 @@ void mem_put_multi(enum cache_multi kind, uint32_t n)
     buf_put_u64(&mem.entry, 0);
     buf_put_u32(&mem.entry, n);
 }
+
 void mem_due(uint64_t until_ms)
 {
     buf_clear(&mem.entry);

@@ -1,4 +1,4 @@
-/* Memory behind the cache against a naive model, on replicas whose tables differ; then what the model does not reach, one by one.
+/* Memory behind the cache against a naive model, on replicas whose tables differ; test_cache_sm_cases.c has what the model does not reach.
  *
  * The model is told of every entry and says what each key then has. A second replica with another hash key applies the same, and is now and then replaced by one
  * restored from a snapshot that was taken in slices while entries went on (MC8, R5, R15, K12). */
@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEYS = 60, VALUE_MAX = 200, STEPS = 60000, SEEDS = 3 };
+enum { KEYS = 400, VALUE_MAX = 200, STEPS = 60000, SEEDS = 3 };
 
 struct model_key { bool exists, guarded; uint32_t len; uint8_t value[2 * VALUE_MAX]; uint64_t expire_ms, token, version; };
 
 static struct model_key model[KEYS];
-static struct buf saved; /* of the snapshot that is under way; mem.since it was begun, entries are logged */
+static struct buf saved; /* of the snapshot that is under way; what is applied since it was begun is logged */
 static uint64_t saved_digest;
 
 static int begin(void **state)
@@ -200,6 +200,7 @@ static void step_clear(void)
         model[k] = (struct model_key){.version = mem.index};
     }
 }
+
 static void model_move(struct model_key *to, const struct model_key *from)
 {
     to->exists = true;
@@ -314,6 +315,15 @@ static void step_snapshot(void)
     }
 }
 
+/* Nothing of the model: the digests and the snapshots tell. */
+static void step_hold(void)
+{
+    buf_clear(&mem.entry);
+    cache_put_head(&mem.entry, prng_below(&mem.g, 2) ? CACHE_ENTRY_HOLD : CACHE_ENTRY_UNHOLD, (struct request_id){0}, 0);
+    buf_put_u32(&mem.entry, (uint32_t)prng_below(&mem.g, 10));
+    mem_apply();
+}
+
 static void step(void)
 {
     uint64_t what = prng_below(&mem.g, 1000);
@@ -334,6 +344,8 @@ static void step(void)
         step_msetnx();
     } else if (what < 960) {
         step_damage();
+    } else if (what < 970) {
+        step_hold();
     } else if (what < 998) {
         step_again();
     } else {
@@ -347,7 +359,7 @@ static void test_model(void **state)
         prng_init(&mem.g, seed);
         for (int i = 0; i < STEPS / SEEDS; i++) {
             step();
-            if (i % 16 == 0) {
+            if (i % 64 == 0) {
                 assert_model();
             }
         }
@@ -356,6 +368,7 @@ static void test_model(void **state)
         begin(state);
     }
 }
+
 /* A snapshot with any bit turned or any end cut off is refused, or restores to something whole; it never crashes. */
 static void test_damaged_snapshot(void **state)
 {
@@ -385,6 +398,7 @@ static void test_damaged_snapshot(void **state)
         buf_fini(&bytes);
     }
 }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {

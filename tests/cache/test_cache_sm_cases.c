@@ -45,6 +45,7 @@ static void test_damage(void **state)
         }
     }
 }
+
 static void assert_flush(slice_t key, uint64_t base, const char *reply)
 {
     mem_put_head(CACHE_ENTRY_FLUSH);
@@ -245,6 +246,29 @@ static void test_scan(void **state)
     }
 }
 
+/* Marks of snapshots that were begun and given up for ever are not taken for those of a later one. */
+static void test_many_snapshots(void **state)
+{
+    (void)state;
+    prng_init(&mem.g, 19);
+    struct buf saved = {0};
+    struct cache_sm *fresh = mem_new(1, 0);
+    for (uint32_t i = 0; i < 65536 + 2; i++) {
+        if (i % 20000 == 2) {
+            mem_run_op(mem_key(i), FAKE_SET, 0, "x");
+        }
+        cache_sm_snapshot_begin(mem.sm[0]);
+        cache_sm_snapshot_abort(mem.sm[0]);
+    }
+    cache_sm_snapshot_begin(mem.sm[0]);
+    while (!cache_sm_snapshot_step(mem.sm[0], 100, &saved)) {
+    }
+    assert_true(cache_sm_restore_piece(fresh, buf_slice(&saved)) && cache_sm_restore_end(fresh));
+    assert_true(cache_sm_digest(fresh) == cache_sm_digest(mem.sm[0]));
+    cache_sm_free(fresh);
+    buf_fini(&saved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_holders, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_memory_bound, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_scan, mem_begin, mem_end),
+        cmocka_unit_test_setup_teardown(test_many_snapshots, mem_begin, mem_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,16 +48,28 @@ struct cache_sm *cache_sm_new(const struct cache_sm_options *o)
     return m;
 }
 
+/* The table and the heap as they are will be freed. */
+static void clear_later(struct cache_sm *m)
+{
+    struct cleared *x = malloc(sizeof *x);
+    syn_assert(x != NULL);
+    *x = (struct cleared){.table = m->table, .due = m->due};
+    list_push_back(&m->cleared, &x->link);
+    m->table = NULL;
+    m->due = (struct cache_due){0};
+}
+
 void cache_sm_free(struct cache_sm *m)
 {
     cache_sm_snapshot_abort(m);
-    list_push_back(&m->cleared, &m->table->link);
+    clear_later(m);
     list_each_safe(it, &m->cleared) {
-        struct cache_table *t = CONTAINER_OF(it, struct cache_table, link);
-        table_free_some(t, SIZE_MAX);
-        free(t);
+        struct cleared *x = CONTAINER_OF(it, struct cleared, link);
+        table_free_some(x->table, SIZE_MAX);
+        due_free_some(&x->due, UINT32_MAX);
+        free(x->table);
+        free(x);
     }
-    due_fini(&m->due);
     graves_fini(&m->graves);
     dedup_fini(&m->dedup);
     buf_fini(&m->snap.out);
@@ -161,9 +173,8 @@ bool sm_has_room(const struct cache_sm *m, uint64_t old_cost, uint64_t new_cost)
 /* The cells are freed over the next applies; a snapshot that is under way still reads them. */
 void sm_clear(struct cache_sm *m)
 {
-    list_push_back(&m->cleared, &m->table->link);
+    clear_later(m);
     m->table = table_new(m->opt.hash_key);
-    due_fini(&m->due);
     graves_clear(&m->graves, m->index);
     m->sum = m->stats.bytes = m->stats.keys = 0;
 }
@@ -171,13 +182,15 @@ void sm_clear(struct cache_sm *m)
 void sm_clear_step(struct cache_sm *m)
 {
     list_each_safe(it, &m->cleared) {
-        struct cache_table *t = CONTAINER_OF(it, struct cache_table, link);
-        if (m->snap.active && m->snap.walk == t) {
+        struct cleared *x = CONTAINER_OF(it, struct cleared, link);
+        if (m->snap.active && m->snap.walk == x->table) {
             continue;
         }
-        if (table_free_some(t, CLEAR_BUCKETS)) {
+        bool cells_gone = table_free_some(x->table, CLEAR_BUCKETS), due_gone = due_free_some(&x->due, CLEAR_DUE);
+        if (cells_gone && due_gone) {
             list_remove(it);
-            free(t);
+            free(x->table);
+            free(x);
         }
         return;
     }

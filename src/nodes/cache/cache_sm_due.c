@@ -89,10 +89,16 @@ void due_replace(struct cache_due *d, const struct cell *old, struct cell *c)
     set(d, place, (struct due_entry){cell_expire_ms(c), c});
 }
 
-void due_fini(struct cache_due *d)
+/* From the end on, so that no call gives back much memory at once. */
+bool due_free_some(struct cache_due *d, uint32_t entries)
 {
+    if (d->cap > entries) {
+        set_cap(d, d->cap - entries);
+        return false;
+    }
     free(d->entries);
     *d = (struct cache_due){0};
+    return true;
 }
 
 void due_check(const struct cache_due *d)

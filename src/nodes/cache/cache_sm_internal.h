@@ -17,7 +17,8 @@ enum {
     CELL_GUARD = 0x8000,       /* then u64 token, u16 length, resource */
     CELL_COST = 32,            /* bytes a key is counted with beyond its cell: place in the table, allocator */
     GRAVES_MAX = 32768,        /* deletions remembered one by one; beyond, the floor speaks for them */
-    CLEAR_BUCKETS = 64,        /* of a cleared table freed in each apply */
+    CLEAR_BUCKETS = 64,        /* of a cleared table freed in each apply, ... */
+    CLEAR_DUE = 1 << 16,       /* ... and entries of its heap */
 };
 
 struct cell {
@@ -52,7 +53,6 @@ struct cache_table {
     size_t moved;              /* buckets of old that are done */
     uint64_t hash_key;
     uint64_t count;
-    struct list link;          /* cache_sm.cleared */
 };
 typedef void (*cell_fn)(void *arg, struct cell *c);
 void table_init(struct cache_table *t, uint64_t hash_key);
@@ -73,7 +73,7 @@ struct cache_due { struct due_entry *entries; uint32_t n, cap; };
 void due_add(struct cache_due *d, struct cell *c);
 void due_remove(struct cache_due *d, struct cell *c);
 void due_replace(struct cache_due *d, const struct cell *old, struct cell *c); /* same key and expiry */
-void due_fini(struct cache_due *d);
+bool due_free_some(struct cache_due *d, uint32_t entries);         /* they are in no cell's use any more; true: all is freed */
 void due_check(const struct cache_due *d);
 
 /* cache_sm_graves.c: versions of keys that are gone */
@@ -93,6 +93,9 @@ void graves_save(const struct cache_graves *g, struct buf *out);
 bool graves_restore(struct cache_graves *g, struct reader *r, uint64_t index);
 void graves_check(const struct cache_graves *g);
 uint64_t grave_hash(slice_t key);                                   /* equal on all replicas */
+
+/* What FLUSHALL took away, until it is freed. */
+struct cleared { struct list link; struct cache_table *table; struct cache_due due; };
 
 struct cache_snap {
     bool active;
@@ -119,7 +122,7 @@ struct cache_sm {
     uint64_t sum;              /* of all cells' hashes */
     uint64_t history;          /* of all entries and what they answered */
     struct cache_sm_stats stats;
-    struct list cleared;       /* tables whose cells are being freed */
+    struct list cleared;
     struct cache_snap snap;
     struct cache_restore restore;
     struct cache_change change;

@@ -74,7 +74,6 @@ static struct bucket *half_bucket_made(struct half *h, size_t at)
 void table_init(struct cache_table *t, uint64_t hash_key)
 {
     *t = (struct cache_table){.hash_key = hash_key};
-    list_init(&t->link);
 }
 
 static void **chain_find(struct bucket *b, uint64_t hash, slice_t key)

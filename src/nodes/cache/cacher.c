@@ -12,7 +12,7 @@
 struct cacher *cacher_new(const struct cacher_options *o, const struct cacher_io *io)
 {
     struct cacher *c = calloc(1, sizeof *c);
-    syn_assert(c != NULL && o->groups > 0);
+    syn_assert(c != NULL && o->groups > 0 && o->groups <= UINT16_MAX + 1u);
     c->o = *o;
     c->io = *io;
     c->groups = calloc(o->groups, sizeof *c->groups);
