@@ -254,7 +254,7 @@ static void test_many_snapshots(void **state)
     struct buf saved = {0};
     struct cache_sm *fresh = mem_new(1, 0);
     for (uint32_t i = 0; i < 65536 + 2; i++) {
-        if (i % 20000 == 2) {
+        if (i < 6) {
             mem_run_op(mem_key(i), FAKE_SET, 0, "x");
         }
         cache_sm_snapshot_begin(mem.sm[0]);
