@@ -92,6 +92,7 @@ void queue_options(struct sim *s, struct node_options *o)
     o->queue_young_bytes = small ? prng_range(g, 500, 10000) : 0;
     o->queue_file_bytes = small ? prng_range(g, 2000, 20000) : 0;
     o->queue_cache_bytes = small ? prng_range(g, 500, 8000) : 0;
+    o->held_bytes_max = small && o->queue_young_bytes % 2 == 0 ? 6 * o->groups * (o->snapshot_log_bytes + o->queue_young_bytes) : 0;
 }
 
 struct queue_ask *queue_ask_of(struct sim *s, const struct sim_op *o)

@@ -222,6 +222,7 @@ const struct consensus_config *consensus_config_applied(const struct consensus *
 uint32_t consensus_peers(const struct consensus *c, struct consensus_peer_status *out, uint32_t max);
 /* Term of the entry at index; 0 when the log does not have it. */
 uint64_t consensus_durable(const struct consensus *c); /* the last entry that is on this node's disk */
+uint64_t consensus_log_bytes(const struct consensus *c); /* encoded bytes of the entries in memory */
 uint64_t consensus_term_at(const struct consensus *c, uint64_t index);
 /* The entry at index, for a node that must look at the tail (time of the last entry); false when not in memory. */
 bool consensus_entry_at(const struct consensus *c, uint64_t index, struct entry *out);

@@ -420,6 +420,11 @@ uint32_t consensus_peers(const struct consensus *c, struct consensus_peer_status
     return n;
 }
 
+uint64_t consensus_log_bytes(const struct consensus *c)
+{
+    return raft_log_bytes(&c->log, c->log.prev_index, raft_log_last(&c->log));
+}
+
 uint64_t consensus_durable(const struct consensus *c)
 {
     return c->durable;

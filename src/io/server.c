@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2, EXIT_DATA = 65, EXIT_UNAVAILABLE = 69, EXIT_IO = 74, SEGMENT_BYTES = 16 * 1024 * 1024, CONFIG_FILE_BYTES_MAX = 1024 * 1024 };
+static const uint64_t MIB = 1024 * 1024;
 
 extern char **environ;
 
@@ -78,6 +79,15 @@ static uint64_t random_u64(void)
     return v;
 }
 
+/* Entries since the last snapshot, entries kept behind it and young messages: a share of a quarter each, over all groups. */
+static void messages_memory(struct node_options *o)
+{
+    uint64_t all = (uint64_t)o->groups * MIB > 80 * MIB ? (uint64_t)o->groups * MIB : 80 * MIB;
+    uint64_t share = all / 4 / o->groups;
+    o->held_bytes_max = all;
+    o->snapshot_log_bytes = o->queue_young_bytes = share < 4 * MIB ? share : 4 * MIB;
+}
+
 static void node_options_of(const struct config *c, struct node_options *o)
 {
     memset(o, 0, sizeof *o);
@@ -105,8 +115,7 @@ static void node_options_of(const struct config *c, struct node_options *o)
     o->ack_timeout_ms = config_number(c, SETTING_ACK_TIMEOUT);
     o->resp_port = (uint16_t)config_number(c, SETTING_RESP_PORT);
     o->http_port = (uint16_t)config_number(c, SETTING_NODE_PORT);
-    o->snapshot_log_bytes = 4 * 1024 * 1024;
-    o->queue_young_bytes = 4 * 1024 * 1024;
+    messages_memory(o);
     o->queue_cache_bytes = 2 * 1024 * 1024;
     o->cluster_key = cluster_key(c);
     snprintf(o->client_host, sizeof o->client_host, "%s", self->host);

@@ -146,6 +146,8 @@ struct node_options {
                                        * this: memory holds the entries since, and writing a large state must not cost more than they did */
     uint64_t queue_young_bytes, queue_cache_bytes, queue_file_bytes; /* as in queue_log.h; 0: its defaults */
     uint32_t queue_chunk_bytes;
+    uint64_t held_bytes_max;          /* entries and young messages in memory, all groups together: beyond it publishes are refused (BUSY), and what
+                                       * leaders send waits at them while this node's disk catches up; 0: no bound */
     bool sim_checks;                  /* run *_check after every event */
     /* Identity and what recovery found (storage/store.h), filled by the driver. */
     uint64_t cluster_key;

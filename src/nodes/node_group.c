@@ -393,6 +393,18 @@ static uint64_t group_next_due_ms(const struct node_group *g)
     return locks < queue ? locks : queue;
 }
 
+void group_weigh(struct node *n, struct node_group *g)
+{
+    uint64_t now = consensus_log_bytes(g->consensus) + queue_log_young_bytes(g->q.log);
+    n->held_bytes += now - g->held_bytes;
+    g->held_bytes = now;
+}
+
+bool node_is_heavy(const struct node *n, uint32_t quarters)
+{
+    return n->opt.held_bytes_max > 0 && n->held_bytes > n->opt.held_bytes_max / 4 * quarters;
+}
+
 void group_turn(struct node *n, struct node_group *g)
 {
     if (g->role == ROLE_LEADER) {
@@ -418,6 +430,7 @@ void group_turn(struct node *n, struct node_group *g)
     snapshot_finish(n, g);
     snapshot_maybe_begin(n, g);
     snapshot_step(n, g);
+    group_weigh(n, g);
 }
 
 /* Our clock's time for a log time, not before a retry that was put off. */

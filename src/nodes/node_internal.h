@@ -147,6 +147,7 @@ struct node_group {
     struct list reads;         /* struct pending_read */
 
     uint64_t bytes_since_snapshot;
+    uint64_t held_bytes;        /* its part of the node's */
     uint64_t last_snapshot_bytes;
     uint64_t room_ms;           /* when the next snapshot may be tried for the room it makes */
     struct group_snapshot snap;
@@ -209,6 +210,7 @@ struct node {
     uint64_t stop_at_ms;
     bool space_low, space_full; /* no next segment; not even this one takes more */
     uint64_t low_bytes;         /* taken while low */
+    uint64_t held_bytes;        /* entries and young messages in memory */
     bool failed;
 
     struct node_group *groups; /* opt.groups of them */
@@ -275,6 +277,8 @@ bool group_leads(const struct node_group *g);
 uint64_t group_log_now(const struct node *n, const struct node_group *g);
 /* Leader: puts service byte and operation into the log under the current log time. */
 enum propose_result group_propose(struct node *n, struct node_group *g, slice_t payload, uint64_t *index);
+void group_weigh(struct node *n, struct node_group *g);  /* counts anew what it holds in memory */
+bool node_is_heavy(const struct node *n, uint32_t quarters); /* more is held than so many quarters of held_bytes_max */
 void group_turn(struct node *n, struct node_group *g);   /* persist and messages; then apply, replies, duties */
 void group_session_duty(struct node *n, struct node_group *g); /* group 0's leader: ended sessions to the other groups */
 void group_deliver(struct node *n, struct node_group *g);

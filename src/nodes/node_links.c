@@ -261,6 +261,9 @@ static void on_consensus(struct node *n, struct node_peer *p, const struct conse
         metrics_refused(&n->metrics, REFUSED_PEER);
         return;
     }
+    if (m->type == MSG_APPEND && m->n_entries > 0 && node_is_heavy(n, 5)) {
+        return; /* as if it had been lost: it comes again when the disk has caught up */
+    }
     consensus_step(g->consensus, m, n->now_ms);
     group_touch(n, g);
 }

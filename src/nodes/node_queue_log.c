@@ -54,8 +54,8 @@ struct queue_log *queue_log_make(struct node *n, struct node_group *g, struct gr
 
 void queue_backlog_written(struct node *n, struct node_group *g, const struct event *ev)
 {
-    (void)n;
     queue_log_written(g->q.log, ev->index, ev->offset, ev->ok);
+    group_weigh(n, g);
 }
 
 void queue_backlog_loaded(struct node *n, struct node_group *g, const struct event *ev)

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 
 /* Young messages that the disk has not taken: beyond this a group takes no more until it has. */
-enum { YOUNG_BYTES_MAX = 64 * 1024 * 1024, LOW_BYTES_MAX = 6 * 1024 * 1024 /* of a segment of 16 MiB */, LOW_ENTRY_BYTES = 512 };
+enum { LOW_BYTES_MAX = 6 * 1024 * 1024 /* of a segment of 16 MiB */, LOW_ENTRY_BYTES = 512 };
 enum { PARKED_RETRY_MS = 10, REQUEST_KEEP_BYTES = 4096 };
 
 static bool request_eq(const struct map_node *m, const void *key)
@@ -464,7 +464,7 @@ static enum forward_status route_take(struct node *n, struct node_group *g, node
     if (service == SERVICE_META && !members_may_change(n)) {
         return FORWARD_NOT_READY;
     }
-    if (is_publish(payload) && queue_log_young_bytes(g->q.log) > YOUNG_BYTES_MAX) {
+    if (is_publish(payload) && node_is_heavy(n, 4)) {
         return FORWARD_BUSY;
     }
     switch (group_propose(n, g, payload, &index)) {

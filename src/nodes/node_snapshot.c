@@ -60,14 +60,17 @@ static bool head_decode(slice_t bytes, struct group_install *in, slice_t *member
 static uint64_t snapshot_threshold(const struct node *n, const struct node_group *g)
 {
     uint64_t least = n->opt.snapshot_log_bytes, most = 8 * least, last = g->last_snapshot_bytes;
-    return last < least ? least : last < most ? last : most;
+    if (node_is_heavy(n, 3)) {
+        return least / 16;
+    }
+    return last < least || node_is_heavy(n, 2) ? least : last < most ? last : most;
 }
 
 /* A newer snapshot would make the follower that is being sent this one start over: it may wait, but the log may not grow for ever. */
 static bool wait_for_transfer(const struct node *n, const struct node_group *g)
 {
     uint64_t asked = consensus_chunk_asked_ms(g->consensus);
-    return asked > 0 && n->now_ms < asked + TRANSFER_PAUSE_MS && g->bytes_since_snapshot <= TRANSFER_LIMITS * n->opt.snapshot_log_bytes;
+    return asked > 0 && n->now_ms < asked + TRANSFER_PAUSE_MS && !node_is_heavy(n, 3) && g->bytes_since_snapshot <= TRANSFER_LIMITS * n->opt.snapshot_log_bytes;
 }
 
 /* Without room for a next segment only a snapshot lets go of the older ones, and of backlog files that nobody needs any more: it is tried
@@ -188,6 +191,14 @@ void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool
     }
 }
 
+/* Entries behind a snapshot are for followers that are a little behind; all groups' together may be a quarter of what is held. */
+static uint64_t keep_bytes(const struct node *n)
+{
+    uint64_t share = n->opt.held_bytes_max / 4 / n->opt.groups;
+    uint64_t most = share > 0 && share < KEEP_BYTES ? share : KEEP_BYTES;
+    return node_is_heavy(n, 3) ? most / 8 : most;
+}
+
 void snapshot_finish(struct node *n, struct node_group *g)
 {
     struct group_snapshot *s = &g->snap;
@@ -196,7 +207,7 @@ void snapshot_finish(struct node *n, struct node_group *g)
     }
     s->making = false;
     g->snapshot_index = s->index;
-    uint64_t keep = consensus_keep_from(g->consensus, s->index, KEEP_ENTRIES, KEEP_BYTES);
+    uint64_t keep = consensus_keep_from(g->consensus, s->index, KEEP_ENTRIES, keep_bytes(n));
     consensus_snapshot_made(g->consensus, s->index, s->term, keep);
     snapshot_trim(n);
     queue_backlog_keep(n, g);
