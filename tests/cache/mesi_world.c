@@ -378,6 +378,11 @@ static void apply_flush(struct world *w, struct home *h, const struct world_log 
         m->value = e->value;
         version = m->version = ++w->index;
     } else {
+        struct cacher_stats st;
+        cacher_stats(w->cachers[e->node], &st);
+        if (st.lease_ends == 0 && w->lives[e->node] == 0) {
+            broken(w, "MC8: an owner under a live lease has lost its write");
+        }
         version = 0;
         w->lost++;
     }
@@ -464,11 +469,10 @@ void world_new_home(struct world *w, bool keep_log)
                w->held_replies[i].ticket, 0, true);
     }
     w->n_held = 0;
-    home_open(w, (uint8_t)((w->home_node[w->n_homes - 1] + 1) % w->n_nodes));
-    for (uint32_t i = 0; i < w->n_nodes; i++) {
-        cacher_clock(w->cachers[i], w->now_ms, w->now_ms);
-        cacher_home_changed(w->cachers[i], 0);
-    }
+    uint8_t next = (uint8_t)((w->home_node[w->n_homes - 1] + 1) % w->n_nodes);
+    home_open(w, next);
+    cacher_clock(w->cachers[next], w->now_ms, w->now_ms); /* the others hear of it from the new home */
+    cacher_home_changed(w->cachers[next], 0);
 }
 
 void world_crash(struct world *w, uint8_t node, bool keep_log)

@@ -396,16 +396,19 @@ void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enu
     struct flight *f = line_flight(l);
     f->writes--;
     f->unsure |= outcome == CACHER_UNSURE;
-    if (outcome == CACHER_DONE || outcome == CACHER_DONE_OWNED) {
+    if ((outcome == CACHER_DONE || outcome == CACHER_DONE_OWNED) && version > f->newest) { /* answers may come in another order */
         follow(c, l, op, before, version);
+        f->newest = version;
     }
     if (f->writes > 0) {
         return;
     }
     bool snooped = f->snoop_epoch == epoch && f->snoop_seq > seq;
-    bool ours = outcome == CACHER_DONE_OWNED && epoch == g->epoch && lease_lives(c, g) && !snooped && !f->unsure && l->version == version && version != 0;
+    bool ours = outcome == CACHER_DONE_OWNED && epoch == g->epoch && lease_lives(c, g) && !snooped && !f->unsure && l->version == version &&
+                version == f->newest;
     bool failed = outcome == CACHER_NOT_DONE && !f->unsure && l->life == g->life && lease_lives(c, g);
     f->unsure = false;
+    f->newest = 0;
     cacher_step(c, l, ours ? MESI_DONE_E : failed ? MESI_FAILED : MESI_DONE, NULL, NULL);
 }
 

@@ -38,6 +38,7 @@ struct flight {
     uint32_t tries;
     uint32_t writes;         /* writes through on their way */
     bool unsure;             /* one of them may or may not have been done */
+    uint64_t newest;         /* version of the newest of them that is done */
     struct list waiters;
 };
 
