@@ -166,7 +166,8 @@ void raft_on_snapshot(struct consensus *c, const struct consensus_msg *m)
     if (in->restoring || ignore_covered(c, m) || ignore_chunk(c, m)) {
         return;
     }
-    if (in->index != m->index || in->term != m->log_term) {
+    /* Another leader's snapshot of the same index has other bytes: its files have names of their own. */
+    if (in->index != m->index || in->term != m->log_term || in->leader_term != m->term) {
         install_reset(in);
         in->index = m->index;
         in->term = m->log_term;
