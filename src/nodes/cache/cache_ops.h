@@ -37,11 +37,12 @@ struct cache_change {
 /* What an op needs of a key. */
 enum cache_access { CACHE_READS, CACHE_WRITES };
 
-/* argv: the whole command with its name in any case, for one key (argv[1]): GET, SET, ... False: `error` has one RESP error. */
+/* argv: the whole command with its name in any case, for one key (argv[1]; of OBJECT argv[2]): GET, SET, ... False: `error` has one RESP error. */
 bool cache_op_encode(const slice_t *argv, uint32_t argc, struct buf *op, enum cache_access *access, struct buf *error);
 /* True: op is well-formed and may be run. For bytes that came from a peer or a disk. */
 bool cache_op_valid(slice_t op);
-/* True: a write whose new value does not depend on the old one (SET without NX, XX, GET, KEEPTTL, IFEQ, FENCE; DEL): run on an absent item it makes the same. */
+/* True: a write that puts the same value whatever was there: SET without NX, XX, GET, KEEPTTL, IFEQ, IFNE, FENCE, EXAT, PXAT. Run on an absent item it makes the
+ * same. DEL is none: what is absent it leaves as it is. */
 bool cache_op_overwrites(slice_t op);
 /* Runs an op that cache_op_valid accepted. An item that has expired by the clock is treated as absent. reply gets RESP3 bytes; out->value is cleared first.
  * Errors that depend on the value (not an integer, overflow, too long, -FENCED) are replies, with CACHE_KEEP. */
