@@ -163,10 +163,23 @@ static bool parse_exponent(slice_t s, size_t i, int64_t *out)
 
 struct scan { struct big digits; int64_t places; int64_t significant; size_t end; };
 
+/* Several digits at once: as many as one factor of 32 bits takes. */
+struct chunk { uint32_t value, scale; };
+
+static void take_chunk(struct big *b, struct chunk *c)
+{
+    if (c->scale > 1) {
+        big_mul_add(b, c->scale, c->value);
+    }
+    *c = (struct chunk){0, 1};
+}
+
 /* Digits with at most one point; false: there is no digit. */
 static bool scan_digits(slice_t s, size_t i, bool hex, struct scan *x)
 {
+    enum { SCALE_FULL = 100 * 1000 * 1000 }; /* reached by 10^8 and 16^7: either fits 32 bits */
     bool point = false, any = false;
+    struct chunk c = {0, 1};
     x->digits.n = 0;
     x->places = x->significant = 0;
     for (; i < s.len; i++) {
@@ -182,9 +195,14 @@ static bool scan_digits(slice_t s, size_t i, bool hex, struct scan *x)
         x->places += point;
         if (x->significant > 0 || d > 0) {
             x->significant++;
-            big_mul_add(&x->digits, hex ? 16 : 10, (uint32_t)d);
+            c.value = c.value * (hex ? 16 : 10) + (uint32_t)d;
+            c.scale *= hex ? 16 : 10;
+        }
+        if (c.scale >= SCALE_FULL) {
+            take_chunk(&x->digits, &c);
         }
     }
+    take_chunk(&x->digits, &c);
     x->end = i;
     return any;
 }
