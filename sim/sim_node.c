@@ -56,6 +56,9 @@ static void options_fill(struct sim *s, struct sim_node *n)
     o->http_port = 8000;
     o->snapshot_log_bytes = s->on[FAULT_OP_SNAPSHOT] ? prng_range(&s->prng, 3000, 20000) : 1 << 24;
     o->sim_checks = true;
+    o->cache_entries = 64;
+    o->cache_lease_ms = 1000;
+    o->cache_flush_ms = 300;
     queue_options(s, o);
     o->cluster_key = 7;
 }

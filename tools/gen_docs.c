@@ -5,6 +5,7 @@
  * Usage: gen_docs settings|metrics|errors|commands   prints one page
  *        gen_docs --check DIR                   exit code 1 when a page in DIR differs
  *        gen_docs --write DIR                   writes all pages into DIR */
+#include "nodes/cache/mesi.h"
 #include "nodes/doors/door.h"
 #include "utils/buf.h"
 #include "utils/config.h"
@@ -154,6 +155,10 @@ static const struct command_group {
     {"stream", "Streams", "Redis Streams over topics of one partition. What differs from Redis: [queue.md](queue.md), \"Streams\".\n"},
     {"queue", "Queues", "What a topic, a consumer group and a receipt are, what is promised and what goes when: [queue.md](queue.md). Options may come in any "
      "order behind the fixed arguments.\n"},
+    {"string", "Strings", "Values under keys, held coherently on every node: [cache.md](cache.md). As in Redis 7.0 unless that page says otherwise.\n"},
+    {"bitmap", "Bits", "Of the same values.\n"},
+    {"generic", "Keys", "Of the same values.\n"},
+    {"cache", "The cache itself", "Where lines are, and what they did: [cache.md](cache.md).\n"},
     {"session", "Sessions", "A session is kept alive by its client, and what was taken under it ends with it.\n"},
     {"cluster", "Cluster", ""},
     {"connection", "Connection", "As in Redis.\n"},
@@ -199,10 +204,52 @@ static void print_commands(struct buf *out)
     syn_assert(printed == command_count());
 }
 
+static void print_cells(struct buf *out, bool line)
+{
+    uint32_t states = line ? MESI_STATES : HOME_STATES, events = line ? MESI_EVENTS : HOME_EVENTS;
+    buf_append_str(out, "\n| in | ");
+    for (uint32_t s = 0; s < states; s++) {
+        buf_printf(out, "%s | ", line ? MESI_STATE_NAMES[s] : HOME_STATE_NAMES[s]);
+    }
+    buf_append_str(out, "\n| ---");
+    for (uint32_t s = 0; s < states; s++) {
+        buf_append_str(out, " | ---");
+    }
+    buf_append_str(out, " |\n");
+    for (uint32_t e = 0; e < events; e++) {
+        buf_printf(out, "| %s", line ? MESI_EVENT_NAMES[e] : HOME_EVENT_NAMES[e]);
+        for (uint32_t s = 0; s < states; s++) {
+            uint8_t next = line ? MESI_TABLE[s][e].next : HOME_TABLE[s][e].next;
+            uint32_t actions = line ? MESI_TABLE[s][e].actions : HOME_TABLE[s][e].actions;
+            buf_append_str(out, " | ");
+            if (next == CELL_NEVER) {
+                buf_append_str(out, "NEVER");
+                continue;
+            }
+            line ? mesi_put_actions(out, actions) : home_put_actions(out, actions);
+            buf_printf(out, "%s**%s**", actions != 0 ? " " : "", line ? MESI_STATE_NAMES[next] : HOME_STATE_NAMES[next]);
+        }
+        buf_append_str(out, " |\n");
+    }
+}
+
+static void print_cache_states(struct buf *out)
+{
+    buf_append_str(out, "# States of the cache\n\n"
+                        "<!-- Made from src/nodes/cache/mesi_table.c by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
+                        "What each word means: [cache.md](cache.md), and src/nodes/cache/mesi.h. A cell says what is done and, in bold, the state that "
+                        "follows. NEVER: it cannot\nhappen; the code asserts it, and the explorer (tests/cache/test_mesi.c) looks for it.\n\n"
+                        "## A line at a node\n");
+    print_cells(out, true);
+    buf_append_str(out, "\n## A key at its home\n");
+    print_cells(out, false);
+}
+
 static const struct page {
     const char *name;
     void (*print)(struct buf *out);
-} pages[] = {{"settings", print_settings}, {"metrics", print_metrics}, {"errors", print_errors}, {"commands", print_commands}};
+} pages[] = {{"settings", print_settings}, {"metrics", print_metrics}, {"errors", print_errors}, {"commands", print_commands},
+           {"cache-states", print_cache_states}};
 
 enum { PAGES = sizeof pages / sizeof *pages };
 

@@ -19,6 +19,7 @@ enum peer_kind {
     PEER_PROBE,          /* deadlock edge chasing between groups */
     PEER_PLACEMENT,      /* the replica set and leader of a group, as its leader knows them */
     PEER_QUEUE_CHANGED,  /* a consumer group has a new assignment: the receiver's members of it join anew */
+    PEER_CACHE,          /* messages between lines and homes (docs/cache.md) */
     PEER_KIND_MAX
 };
 
@@ -80,6 +81,10 @@ struct peer_queue_changed {
     uint64_t generation;
 };
 
+struct peer_cache {
+    slice_t messages;      /* one after the other (nodes/cache/cache_msg.h) */
+};
+
 struct peer_msg {
     enum peer_kind kind;
     union {
@@ -90,6 +95,7 @@ struct peer_msg {
         struct peer_probe probe;
         struct peer_placement placement;
         struct peer_queue_changed queue_changed;
+        struct peer_cache cache;
     } u;
 };
 

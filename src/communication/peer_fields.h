@@ -56,6 +56,7 @@
     F(PLACEMENT, u.placement.config, BYTES, 1024) \
     F(QUEUE_CHANGED, u.queue_changed.topic, U64, UINT64_MAX) \
     F(QUEUE_CHANGED, u.queue_changed.group, BYTES, LIMIT_KEY_BYTES) \
-    F(QUEUE_CHANGED, u.queue_changed.generation, U64, UINT64_MAX)
+    F(QUEUE_CHANGED, u.queue_changed.generation, U64, UINT64_MAX) \
+    F(CACHE, u.cache.messages, BYTES, LIMIT_FRAME_BYTES)
 
 #endif

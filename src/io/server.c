@@ -22,6 +22,7 @@
 
 enum { EXIT_USAGE = 2, EXIT_DATA = 65, EXIT_UNAVAILABLE = 69, EXIT_IO = 74, SEGMENT_BYTES = 16 * 1024 * 1024, CONFIG_FILE_BYTES_MAX = 1024 * 1024 };
 static const uint64_t MIB = 1024 * 1024;
+static const uint64_t CACHE_MEMORY_MIB = 8192; /* of all groups: beyond it writes that grow are refused (-OOM) */
 
 extern char **environ;
 
@@ -68,6 +69,8 @@ static uint64_t cluster_key(const struct config *c)
 {
     uint64_t sum = hash_u64(config_number(c, SETTING_GROUPS));
     sum = hash_u64(sum ^ config_number(c, SETTING_VIRTUAL_NODES));
+    sum = hash_u64(sum ^ config_number(c, SETTING_CACHE_LEASE)); /* what one grants, all rely on */
+    sum = hash_bytes(sum, slice_str(config_text(c, SETTING_CACHE_WRITE_POLICY)));
     return hash_bytes(sum, slice_str(config_text(c, SETTING_CONSENSUS_TYPE)));
 }
 
@@ -116,6 +119,15 @@ static void node_options_of(const struct config *c, struct node_options *o)
     o->resp_port = (uint16_t)config_number(c, SETTING_RESP_PORT);
     o->http_port = (uint16_t)config_number(c, SETTING_NODE_PORT);
     messages_memory(o);
+    o->cache_back = strcmp(config_text(c, SETTING_CACHE_WRITE_POLICY), "back") == 0;
+    o->cache_s3fifo = strcmp(config_text(c, SETTING_CACHE_POLICY), "s3fifo") == 0;
+    uint64_t size = config_number(c, SETTING_CACHE_SIZE);
+    bool bytes = config_is_bytes(c, SETTING_CACHE_SIZE);
+    o->cache_bytes = bytes ? size : 0;
+    o->cache_entries = bytes ? 0 : size;
+    o->cache_memory_bytes = CACHE_MEMORY_MIB * MIB / o->groups;
+    o->cache_lease_ms = config_number(c, SETTING_CACHE_LEASE);
+    o->cache_flush_ms = config_number(c, SETTING_CACHE_FLUSH_INTERVAL);
     o->queue_cache_bytes = 2 * 1024 * 1024;
     o->cluster_key = cluster_key(c);
     snprintf(o->client_host, sizeof o->client_host, "%s", self->host);

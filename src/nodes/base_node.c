@@ -77,6 +77,7 @@ static void node_recover_group(struct node *n, struct node_group *g, const struc
     g->hosted = true;
     g->locks = group_new_locks(n, g->id);
     queue_host(n, g);
+    cache_host(n, g);
 }
 
 struct node *node_new(const struct node_options *o, const struct store_recovery *recovered, uint64_t now_ms, uint64_t wall_ms)
@@ -115,6 +116,7 @@ struct node *node_new(const struct node_options *o, const struct store_recovery 
     for (uint32_t i = 0; i < o->groups; i++) {
         node_recover_group(n, &n->groups[i], &recovered->groups[i]);
     }
+    cacher_open(n);
     links_start(n);
     return n;
 }
@@ -137,6 +139,7 @@ void node_free(struct node *n)
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         group_fini(&n->groups[i]);
     }
+    cacher_close(n);
     links_fini(n);
     lock_out_fini(&n->lock_out);
     queue_out_fini(&n->queue_out);
@@ -249,6 +252,7 @@ static void node_timers(struct node *n)
     doors_timers(n);
     members_timers(n);
     consume_timers(n);
+    cache_timers(n);
     if (n->now_ms >= n->housekeeping_ms) {
         n->housekeeping_ms = n->now_ms + HOUSEKEEPING_MS;
         for (uint32_t i = 0; i < n->opt.groups; i++) {
@@ -259,6 +263,7 @@ static void node_timers(struct node *n)
                 group_session_duty(n, g);
                 probe_duty(n, g);
                 queue_housekeeping(n, g);
+                cache_housekeeping(n, g);
             }
         }
     }
@@ -275,7 +280,7 @@ static uint64_t node_next_deadline(const struct node *n)
         uint64_t d = g->hosted ? group_deadline(n, g) : UINT64_MAX;
         at = d < at ? d : at;
     }
-    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n), doors_queue_deadline(n)};
+    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n), doors_queue_deadline(n), cache_deadline(n)};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         at = others[i] < at ? others[i] : at;
     }
@@ -327,10 +332,12 @@ static void node_turn_end(struct node *n)
     }
     n->turn_no++;
     doors_turn(n);
+    cache_turn(n);
     for (uint32_t i = 0; i < n->n_dirty; i++) {
         struct node_group *g = &n->groups[n->dirty[i]];
         group_deliver(n, g);
     }
+    cache_turn(n);
     bool hold = node_holds(n);
     if (!hold) {
         node_turn_groups(n);
@@ -343,6 +350,7 @@ static void node_turn_end(struct node *n)
         buf_swap(&e->data, &n->log_buf);
         buf_clear(&n->log_buf);
     }
+    cache_flush_links(n);
     links_flush(n);
     doors_flush(n);
     n->deadline_ms = node_next_deadline(n);
@@ -431,6 +439,7 @@ void node_check(const struct node *n)
             syn_assert(g->locks != NULL);
             consensus_check(g->consensus);
             queue_check(n, g);
+            cache_check(n, g);
         }
     }
 }
@@ -463,7 +472,7 @@ const struct topics *node_topics(const struct node *n)
 uint64_t node_digest(const struct node *n, uint32_t group)
 {
     const struct node_group *g = &n->groups[group];
-    return lock_sm_digest(g->locks) ^ queue_digest(g);
+    return lock_sm_digest(g->locks) ^ queue_digest(g) ^ cache_digest(g);
 }
 
 uint64_t node_state_hash(const struct node *n, uint32_t group)

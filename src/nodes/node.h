@@ -146,6 +146,10 @@ struct node_options {
                                        * this: memory holds the entries since, and writing a large state must not cost more than they did */
     uint64_t queue_young_bytes, queue_cache_bytes, queue_file_bytes; /* as in queue_log.h; 0: its defaults */
     uint32_t queue_chunk_bytes;
+    bool cache_back, cache_s3fifo;    /* CACHE_WRITE_POLICY, CACHE_POLICY */
+    uint64_t cache_entries, cache_bytes; /* CACHE_SIZE: one of them, the other 0 */
+    uint64_t cache_lease_ms, cache_flush_ms;
+    uint64_t cache_memory_bytes;      /* of a group; 0: no bound */
     uint64_t held_bytes_max;          /* entries and young messages in memory, all groups together: beyond it publishes are refused (BUSY), and what
                                        * leaders send waits at them while this node's disk catches up; 0: no bound */
     bool sim_checks;                  /* run *_check after every event */
@@ -186,6 +190,7 @@ const struct topics *node_topics(const struct node *n); /* of group 0; NULL: not
 uint64_t node_digest(const struct node *n, uint32_t group);     /* as `applied` below tells it */
 uint64_t node_state_hash(const struct node *n, uint32_t group); /* of the queue's machines; O(n) */
 struct queue_out;
+struct cache_out;
 struct topics_out;
 /* Called for every entry as it is applied, and for every grant/release it caused; NULL switches it off. For checkers. Operations of the queue
  * come before `applied` does: with the log time they were applied at, and what they put out (its results from `first` on are this one's). */
@@ -195,6 +200,7 @@ struct node_observer {
     void (*lock_event)(void *arg, uint32_t group, uint64_t index, int kind, slice_t resource, uint64_t token, slice_t owner);
     void (*became_leader)(void *arg, uint32_t group, uint64_t term);
     void (*queue_applied)(void *arg, uint32_t group, uint64_t index, uint64_t time_ms, slice_t op, const struct queue_out *out, uint32_t first);
+    void (*cache_applied)(void *arg, uint32_t group, uint64_t index, uint64_t time_ms, slice_t op, const struct cache_out *out);
     void (*topics_applied)(void *arg, uint64_t index, slice_t op, const struct topics_out *out, uint32_t first);
 };
 void node_observe(struct node *n, const struct node_observer *o);

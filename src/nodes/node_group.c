@@ -42,6 +42,7 @@ void group_init(struct node *n, uint32_t id)
     list_init(&g->pending[0]);
     list_init(&g->pending[1]);
     list_init(&g->reads);
+    list_init(&g->cache.held);
 }
 
 void group_host(struct node *n, struct node_group *g, const struct consensus_recovered *r)
@@ -65,6 +66,7 @@ void group_host(struct node *n, struct node_group *g, const struct consensus_rec
         g->locks = group_new_locks(n, g->id);
     }
     queue_host(n, g);
+    cache_host(n, g);
     g->applied = r->snapshot_index;
     g->applied_term = r->snapshot_term;
     g->term = r->term;
@@ -79,6 +81,10 @@ void group_fini(struct node_group *g)
         lock_sm_free(g->locks);
     }
     queue_fini(&g->q);
+    cache_fini(&g->cache);
+    if (g->install.cache != NULL) {
+        cache_sm_free(g->install.cache);
+    }
     if (g->install.locks != NULL) {
         lock_sm_free(g->install.locks);
     }
@@ -178,6 +184,7 @@ static void group_notice(struct node *n, struct node_group *g)
         g->ready = false;
         reads_drop(n, g);
         queue_leader_lost(n, g);
+        cache_leader_lost(n, g);
         route_leader_changed(n, g);
         metrics_add(&n->metrics, METRIC_CONSENSUS_LEADER_CHANGES_TOTAL, 1);
         if (!leads && led) {
@@ -188,6 +195,7 @@ static void group_notice(struct node *n, struct node_group *g)
     if (leads && !g->ready && st.ready && g->applied == st.commit) {
         g->ready = true;
         lock_sm_lead(g->locks, group_log_now(n, g));
+        cache_lead(n, g);
     }
 }
 
@@ -245,6 +253,8 @@ static void apply_normal(struct node *n, struct node_group *g, const struct entr
         queue_apply(n, g, e->index, e->term, op);
     } else if (service == SERVICE_TOPICS) {
         queue_topics_apply(n, g, e->index, e->term, op);
+    } else if (service == SERVICE_CACHE) {
+        cache_apply(n, g, e->index, op);
     } else {
         metrics_refused(&n->metrics, REFUSED_ENTRY);
     }
@@ -268,7 +278,7 @@ static void group_apply_committed(struct node *n, struct node_group *g)
         g->bytes_since_snapshot += e.payload.len + ENTRY_HEADER_BYTES;
         if (n->observer.applied != NULL) {
             n->observer.applied(n->observer.arg, g->id, e.index, e.term, e.payload,
-                                lock_sm_digest(g->locks) ^ queue_digest(g));
+                                lock_sm_digest(g->locks) ^ queue_digest(g) ^ cache_digest(g));
         }
         if (n->observer.lock_event != NULL) {
             for (uint32_t i = g->observed_events; i < out->n_events; i++) {
@@ -344,6 +354,7 @@ void group_deliver(struct node *n, struct node_group *g)
     if (g->role == ROLE_LEADER) {
         group_due_duty(n, g);
         queue_due_duty(n, g);
+        cache_due_duty(n, g);
     }
 }
 
@@ -389,8 +400,9 @@ static void group_take_persist(struct node *n, struct node_group *g)
 /* Log time. */
 static uint64_t group_next_due_ms(const struct node_group *g)
 {
-    uint64_t locks = lock_sm_next_due_ms(g->locks), queue = queue_next_due_ms(g);
-    return locks < queue ? locks : queue;
+    uint64_t locks = lock_sm_next_due_ms(g->locks), queue = queue_next_due_ms(g), cache = cache_next_due_ms(g);
+    uint64_t first = locks < queue ? locks : queue;
+    return first < cache ? first : cache;
 }
 
 void group_weigh(struct node *n, struct node_group *g)

@@ -11,6 +11,7 @@
 #include "consensus/consensus.h"
 #include "nodes/locks/lock_sm.h"
 #include "nodes/node.h"
+#include "nodes/node_cache.h"
 #include "nodes/node_queue.h"
 #include "storage/store.h"
 #include "utils/assert.h"
@@ -31,6 +32,7 @@ enum service {
     SERVICE_QUEUE = 4,
     SERVICE_TOPICS = 5,
     SERVICE_CLAIM = 6,        /* forwarded only: a claim that may wait at the leader (node_claims.c) */
+    SERVICE_CACHE = 8,
     SERVICE_CLAIM_CANCEL = 7, /* forwarded only: u64 number of the claim that is withdrawn */
 };
 
@@ -96,7 +98,7 @@ struct group_snapshot {        /* being made */
     uint64_t index, term, offset;
     uint64_t time_ms;          /* applied_time at index */
     uint64_t next_step_ms;
-    bool locks_done;           /* the locks' pieces are out, the queue's follow */
+    bool locks_done, queue_done; /* the locks' pieces are out, the queue's follow, then the cache's */
 };
 
 enum install_stage { INSTALL_HEAD, INSTALL_TOPICS, INSTALL_TABLE, INSTALL_PIECES };
@@ -105,6 +107,7 @@ struct group_install {         /* being received */
     bool loading;
     uint64_t index, term;
     struct lock_sm *locks;     /* being restored */
+    struct cache_sm *cache;
     struct group_queue q;
     uint8_t stage;             /* enum install_stage */
     struct buf in;             /* bytes of an unfinished part */
@@ -124,6 +127,7 @@ struct node_group {
     struct consensus *consensus;
     struct lock_sm *locks;
     struct group_queue q;
+    struct group_cache cache;
     struct list pending[2];    /* our own requests for this group: [0] immediate, [1] waiting */
 
     /* What was seen at the end of the last turn, to notice changes. */
@@ -245,6 +249,7 @@ struct node {
     struct lock_out lock_out;
     struct queue_out queue_out;
     struct topics_out topics_out;
+    struct node_cache cache;
     uint64_t read_ctx_next;
     uint64_t housekeeping_ms, keepalive_ms;
     uint32_t gossip_at;
@@ -303,6 +308,7 @@ void request_park(struct node *n, uint64_t seq);
 void request_withdraw_claim(struct node *n, uint64_t seq); /* a claim that waits is answered soon, empty unless it was granted */
 bool request_group(struct node *n, uint64_t seq, uint32_t *group); /* false: the request is gone */
 void route_on_forward(struct node *n, struct node_peer *p, const struct peer_forward *f);
+void route_no_leader(const struct node *n, struct buf *b); /* -NOQUORUM or -LOADING: nothing was done */
 void route_fini(struct node *n);
 
 /* node_sessions.c */

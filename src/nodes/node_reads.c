@@ -97,6 +97,8 @@ static bool read_execute(struct node *n, struct node_group *g, const struct pend
             fill_query(n, g, rd->req, rd->from, &qq);
             return false;
         }
+    } else if (query.len > 1 && query.ptr[0] == SERVICE_CACHE) {
+        return cache_query_execute(n, g, slice_of(query.ptr + 1, query.len - 1), reply);
     } else {
         resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
     }

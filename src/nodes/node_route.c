@@ -263,21 +263,28 @@ static bool is_claim(const struct request *r)
     return r->payload.len > 0 && r->payload.ptr[0] == SERVICE_CLAIM;
 }
 
+void route_no_leader(const struct node *n, struct buf *b)
+{
+    uint32_t up = members_linked(n), all = n->n_peers + 1;
+    if (up <= all / 2) {
+        resp_error(b, "NOQUORUM", "this node reaches %u of %u members and needs %u: nothing was done, retry or ask another node", up, all, all / 2 + 1);
+    } else {
+        resp_error(b, "LOADING", "no leader yet: nothing was done, retry");
+    }
+}
+
 static void request_give_up(struct node *n, struct request *r)
 {
-    char text[256];
-    uint32_t up = members_linked(n), all = n->n_peers + 1;
     if (r->uncertain) {
         if (r->waits && !is_claim(r)) {
             route_cancel_waiter(n, r);
         }
         request_fail(n, r, "UNCERTAIN", "no answer in time: it may or may not have happened; ask again with the same IDEM id, or look");
-    } else if (up <= all / 2) {
-        snprintf(text, sizeof text, "this node reaches %u of %u members and needs %u: nothing was done, retry or ask another node", up,
-                 all, all / 2 + 1);
-        request_fail(n, r, "NOQUORUM", text);
     } else {
-        request_fail(n, r, "LOADING", "no leader yet: nothing was done, retry");
+        struct buf b = {0};
+        route_no_leader(n, &b);
+        request_finish(n, r, buf_slice(&b));
+        buf_fini(&b);
     }
 }
 
@@ -464,6 +471,12 @@ static enum forward_status route_take(struct node *n, struct node_group *g, node
     if (service == SERVICE_META && !members_may_change(n)) {
         return FORWARD_NOT_READY;
     }
+    if (service == SERVICE_CACHE) {
+        enum forward_status st = cache_take(n, g, from, payload);
+        if (st != FORWARD_OK) {
+            return st;
+        }
+    }
     if (is_publish(payload) && node_is_heavy(n, 4)) {
         return FORWARD_BUSY;
     }
@@ -471,6 +484,8 @@ static enum forward_status route_take(struct node *n, struct node_group *g, node
     case PROPOSE_OK:
         if (service == SERVICE_QUEUE) {
             queue_claims_behind(n, g, slice_of(payload.ptr + 1, payload.len - 1));
+        } else if (service == SERVICE_CACHE) {
+            cache_proposed(n, g, from, payload);
         }
         return FORWARD_OK;
     case PROPOSE_BUSY: return FORWARD_BUSY;

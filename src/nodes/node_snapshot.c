@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 enum {
-    SNAPSHOT_VERSION = 2,
+    SNAPSHOT_VERSION = 3,
     SLICE_BYTES = 256 * 1024,
     SLICE_EVERY_MS = 1,
     CHUNK_BYTES = 256 * 1024,
@@ -29,6 +29,7 @@ enum {
 struct restore_into {
     struct lock_sm *locks;
     struct group_queue *q;
+    struct cache_sm *cache;
 };
 
 static void head_encode(const struct node *n, const struct node_group *g, struct buf *out)
@@ -95,15 +96,30 @@ void snapshot_maybe_begin(struct node *n, struct node_group *g)
                                       .next_step_ms = n->now_ms};
     lock_sm_snapshot_begin(g->locks);
     queue_snapshot_begin(n, g);
+    cache_sm_snapshot_begin(g->cache.sm);
 }
 
 static void snapshot_abort(struct node_group *g)
 {
     lock_sm_snapshot_abort(g->locks);
     queue_snapshot_abort(g);
+    cache_sm_snapshot_abort(g->cache.sm);
 }
 
-/* One slice of what is left: the side parts, then the locks, then the queue. True: that was the last. */
+/* A piece of the part whose turn it is. True: that was the part's last. */
+static bool next_piece(struct node_group *g, struct buf *out)
+{
+    const struct group_snapshot *s = &g->snap;
+    size_t at = out->len;
+    buf_put_u8(out, s->queue_done ? SERVICE_CACHE : s->locks_done ? SERVICE_QUEUE : SERVICE_LOCKS);
+    buf_put_u32(out, 0);
+    bool end = s->queue_done ? cache_sm_snapshot_step(g->cache.sm, SLICE_BYTES, out) :
+               s->locks_done ? queue_sm_snapshot_step(g->q.sm, SLICE_BYTES, out) : lock_sm_snapshot_step(g->locks, SLICE_BYTES, out);
+    le32_put(out->ptr + at + 1, (uint32_t)(out->len - at - 5));
+    return end;
+}
+
+/* One slice of what is left: the side parts, then the locks, the queue and the cache. True: that was the last. */
 static bool next_slice(struct node_group *g, struct buf *out)
 {
     struct group_snapshot *s = &g->snap;
@@ -114,12 +130,8 @@ static bool next_slice(struct node_group *g, struct buf *out)
         g->q.side_at += take;
         return false;
     }
-    size_t at = out->len;
-    buf_put_u8(out, s->locks_done ? SERVICE_QUEUE : SERVICE_LOCKS);
-    buf_put_u32(out, 0);
-    bool end = s->locks_done ? queue_sm_snapshot_step(g->q.sm, SLICE_BYTES, out) : lock_sm_snapshot_step(g->locks, SLICE_BYTES, out);
-    le32_put(out->ptr + at + 1, (uint32_t)(out->len - at - 5));
-    bool last = end && s->locks_done;
+    bool end = next_piece(g, out), last = end && s->queue_done;
+    s->queue_done |= end && s->locks_done;
     s->locks_done |= end;
     return last;
 }
@@ -258,6 +270,7 @@ static void install_begin(struct node *n, struct node_group *g)
 {
     struct group_install *in = &g->install;
     in->locks = group_new_locks(n, g->id);
+    in->cache = cache_new_sm(n, g->id);
     queue_prepare_install(n, g, &in->q);
 }
 
@@ -265,6 +278,9 @@ static void install_reset(struct node_group *g)
 {
     if (g->install.locks != NULL) {
         lock_sm_free(g->install.locks);
+    }
+    if (g->install.cache != NULL) {
+        cache_sm_free(g->install.cache);
     }
     queue_fini(&g->install.q);
     buf_fini(&g->install.in);
@@ -352,7 +368,8 @@ static bool take_head(struct node *n, struct node_group *g, struct group_install
 
 static bool take_part(struct node *n, struct node_group *g, struct group_install *in, uint8_t service, slice_t part)
 {
-    struct restore_into to = {in->locks != NULL ? in->locks : g->locks, in->q.sm != NULL ? &in->q : &g->q};
+    struct restore_into to = {in->locks != NULL ? in->locks : g->locks, in->q.sm != NULL ? &in->q : &g->q,
+                              in->cache != NULL ? in->cache : g->cache.sm};
     switch (in->stage) {
     case INSTALL_HEAD: in->stage = INSTALL_TOPICS; return take_head(n, g, in, part);
     case INSTALL_TOPICS: in->stage = INSTALL_TABLE; return to.q->topics != NULL ? topics_restore(to.q->topics, part) : part.len == 0;
@@ -360,7 +377,8 @@ static bool take_part(struct node *n, struct node_group *g, struct group_install
     default: break;
     }
     return service == SERVICE_LOCKS ? lock_sm_restore_piece(to.locks, part) :
-           service == SERVICE_QUEUE ? queue_sm_restore_piece(to.q->sm, part) : false;
+           service == SERVICE_QUEUE ? queue_sm_restore_piece(to.q->sm, part) :
+           service == SERVICE_CACHE ? cache_sm_restore_piece(to.cache, part) : false;
 }
 
 static bool install_feed(struct node *n, struct node_group *g, slice_t piece)
@@ -382,7 +400,8 @@ static bool install_feed(struct node *n, struct node_group *g, slice_t piece)
 
 static bool install_complete(const struct group_install *in, struct restore_into to)
 {
-    return in->stage == INSTALL_PIECES && in->in.len == 0 && lock_sm_restore_end(to.locks) && queue_sm_restore_end(to.q->sm);
+    return in->stage == INSTALL_PIECES && in->in.len == 0 && lock_sm_restore_end(to.locks) && queue_sm_restore_end(to.q->sm) &&
+           cache_sm_restore_end(to.cache);
 }
 
 void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev)
@@ -398,13 +417,16 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     if (!ev->last) {
         return;
     }
-    if (!install_complete(in, (struct restore_into){in->locks, &in->q})) {
+    if (!install_complete(in, (struct restore_into){in->locks, &in->q, in->cache})) {
         install_failed(n, g, "its content is incomplete");
         return;
     }
     lock_sm_free(g->locks);
     g->locks = in->locks;
     in->locks = NULL;
+    cache_sm_free(g->cache.sm);
+    g->cache.sm = in->cache;
+    in->cache = NULL;
     queue_install(n, g, &in->q);
     g->applied = in->index;
     g->applied_term = in->term;
@@ -432,7 +454,7 @@ bool snapshot_restore_piece(struct node *n, struct node_group *g, slice_t piece)
 bool snapshot_restore_end(struct node *n, struct node_group *g)
 {
     (void)n;
-    bool ok = install_complete(&g->install, (struct restore_into){g->locks, &g->q});
+    bool ok = install_complete(&g->install, (struct restore_into){g->locks, &g->q, g->cache.sm});
     if (ok) {
         g->recover.config = g->install.config;
         g->applied_time = g->last_time = g->install.time_ms;

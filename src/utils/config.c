@@ -369,6 +369,11 @@ uint64_t config_number(const struct config *c, enum setting s)
     return c->values[s].number;
 }
 
+bool config_is_bytes(const struct config *c, enum setting s)
+{
+    return c->values[s].is_bytes;
+}
+
 const char *config_text(const struct config *c, enum setting s)
 {
     return (const char *)c->values[s].text.ptr;

@@ -85,6 +85,7 @@ void config_fini(struct config *c);
 
 /* Resolved values: 0-as-automatic is resolved (GROUPS, PEER_PORT), REPLICATION_FACTOR is at most the number of members. */
 uint64_t config_number(const struct config *c, enum setting s);
+bool config_is_bytes(const struct config *c, enum setting s); /* CAPACITY: its number is of bytes, not of entries */
 const char *config_text(const struct config *c, enum setting s);
 static inline const struct config_member *config_self(const struct config *c) { return &c->members[c->self]; }
 

@@ -46,6 +46,8 @@
     X(MAX_DELIVERY_ATTEMPTS, NUMBER, "5", 1, 1000, "", "Deliveries before a message goes to the dead letter topic.")      \
     X(LOCK_TTL, MS, "30000", 10, 86400000, "", "Time to live of a lock or session that names none.")                      \
     X(CACHE_SIZE, CAPACITY, "64mb", 1, 1099511627776, "", "Cache of this node: entries (1000) or bytes (64mb).")          \
+    X(CACHE_POLICY, CHOICE, "lru", 0, 0, "lru|s3fifo",                                                                    \
+      "Which line goes when the cache is full: lru, or s3fifo, which lets a scan pass by.")                               \
     X(CACHE_WRITE_POLICY, CHOICE, "through", 0, 0, "through|back",                                                        \
       "through: a write is acknowledged once replicated. back: at once; a crash loses what was not flushed yet.")         \
     X(CACHE_FLUSH_INTERVAL, MS, "1000", 10, 600000, "", "back: the oldest unflushed write is at most this old.")          \

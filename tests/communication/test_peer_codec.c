@@ -334,7 +334,7 @@ static void i37_frames_are_exact(void **state)
     expect_bad(SLICE_LIT(ONE "\x94\x03\x02\x00\x00"), "wrong number of fields");
     expect_bad(SLICE_LIT(ONE "\x97\x03\x02\x00\x00\xc4\x01" "a\x01\x00"), "wrong number of fields");
     expect_bad(SLICE_LIT(ONE "\x95\x00\x02\x00\x00\xc4\x01" "a"), "unknown kind of message");
-    expect_bad(SLICE_LIT(ONE "\x95\x08\x02\x00\x00\xc4\x01" "a"), "field out of range");
+    expect_bad(SLICE_LIT(ONE "\x95\x09\x02\x00\x00\xc4\x01" "a"), "field out of range");
     expect_bad(SLICE_LIT(ONE "\x96\x03\x04\x00\x00\xc4\x01" "a"), "field out of range");
     expect_bad(SLICE_LIT(ONE "\x96\x03\x00\x00\x00\xc4\x01" "a\x01"), "an empty forward");
     expect_bad(SLICE_LIT(ONE "\x96\x03\x02\x00\x00\xc4\x00\x01"), "an empty forward");

@@ -71,6 +71,11 @@ def main(port):
     said['handled'] = sorted({number for _, number in handled}) == list(range(ORDERS))
     said['left'] = r.xpending(STREAM, GROUP)['pending']
 
+    look_and_tidy(r, port, ids, said)
+    print(json.dumps(said, indent=1))
+
+
+def look_and_tidy(r, port, ids, said):
     said['length'] = r.xlen(STREAM)
     said['first'] = [fields for _, fields in r.xrange(STREAM, count=2)]
     said['last'] = [fields for _, fields in r.xrevrange(STREAM, count=2)]
@@ -94,7 +99,6 @@ def main(port):
     said['consumer gone'] = r.xgroup_delconsumer(STREAM, GROUP, 'dies')
     said['group gone'] = r.xgroup_destroy(STREAM, GROUP)
     said['emptied'] = r.xtrim(STREAM, maxlen=0, approximate=False) > 0, r.xlen(STREAM)
-    print(json.dumps(said, indent=1))
 
 
 if __name__ == '__main__':

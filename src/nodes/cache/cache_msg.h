@@ -20,6 +20,8 @@ enum cache_msg_kind {
     CACHE_MSG_GRANT,    /* home: txn (that clock), version = milliseconds that are left */
     CACHE_MSG_EPOCH,    /* home: it leads now and wants a report; cacher: answered with by a newer one */
     CACHE_MSG_REPORT,   /* cacher: nothing of an older epoch is left here */
+    CACHE_MSG_LOOK,     /* any node to any: what state is your line of key in? txn; dirty: and give it up when it is clean */
+    CACHE_MSG_SEEN,     /* the answer: txn, key, version; grant: enum mesi_state before; epoch: the term it knows of */
     CACHE_MSG_MAX
 };
 

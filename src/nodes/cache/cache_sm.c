@@ -32,7 +32,7 @@ static struct cache_table *table_new(uint64_t hash_key)
 {
     struct cache_table *t = malloc(sizeof *t);
     syn_assert(t != NULL);
-    table_init(t, hash_key);
+    sm_table_init(t, hash_key);
     return t;
 }
 
@@ -144,7 +144,7 @@ void sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_
 {
     if (c != NULL) {
         syn_assert(version >= c->version); /* MC8 */
-        snap_touch(m, c);
+        sm_snap_touch(m, c);
         count_out(m, c);
     }
     if (!item->exists && item->guard.len == 0) {

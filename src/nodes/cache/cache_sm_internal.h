@@ -55,7 +55,7 @@ struct cache_table {
     uint64_t count;
 };
 typedef void (*cell_fn)(void *arg, struct cell *c);
-void table_init(struct cache_table *t, uint64_t hash_key);
+void sm_table_init(struct cache_table *t, uint64_t hash_key);
 struct cell **table_find(const struct cache_table *t, slice_t key); /* where the cell stands, until the next insert, remove or step */
 void table_insert(struct cache_table *t, struct cell *c);           /* its key is not there */
 void table_remove(struct cache_table *t, struct cell *c);
@@ -152,6 +152,6 @@ bool multi_valid(struct reader r);
 bool multi_run(struct cache_sm *m, struct reader r, struct buf *out);
 
 /* cache_sm_snapshot.c: the cell is about to change or to go */
-void snap_touch(struct cache_sm *m, struct cell *c);
+void sm_snap_touch(struct cache_sm *m, struct cell *c);
 
 #endif

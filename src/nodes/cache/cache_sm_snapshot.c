@@ -1,7 +1,7 @@
 /* Snapshots of the cache's memory without stopping it, and restoring one.
  *
  * A cut is consistent as of snapshot_begin: what is bounded (holders, deletions, remembered answers) is written then; cells follow in slices, in the order of
- * a cursor that stays good while the table changes, and one that changes or goes before its turn is written first, as it was (snap_touch). Records are u8 kind,
+ * a cursor that stays good while the table changes, and one that changes or goes before its turn is written first, as it was (sm_snap_touch). Records are u8 kind,
  * u32 length, body; the first is the head, the last one has how many cells there were. The order of cells carries no meaning. */
 #include "nodes/cache/cache_sm_internal.h"
 
@@ -52,7 +52,7 @@ static void save_cell(struct cache_sm *m, struct cell *c)
     rec_end(out, at);
 }
 
-void snap_touch(struct cache_sm *m, struct cell *c)
+void sm_snap_touch(struct cache_sm *m, struct cell *c)
 {
     if (m->snap.active && c->saved != m->snap.number) {
         save_cell(m, c);
@@ -61,7 +61,7 @@ void snap_touch(struct cache_sm *m, struct cell *c)
 
 static void save_if_due(void *arg, struct cell *c)
 {
-    snap_touch(arg, c);
+    sm_snap_touch(arg, c);
 }
 
 static void forget_mark(void *arg, struct cell *c)

@@ -71,7 +71,7 @@ static struct bucket *half_bucket_made(struct half *h, size_t at)
     return &(*segment)[at % SEGMENT_BUCKETS];
 }
 
-void table_init(struct cache_table *t, uint64_t hash_key)
+void sm_table_init(struct cache_table *t, uint64_t hash_key)
 {
     *t = (struct cache_table){.hash_key = hash_key};
 }

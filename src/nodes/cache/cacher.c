@@ -352,7 +352,7 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     lines_trim(c, NULL);
 }
 
-void cacher_cancel(struct cacher *c, uint64_t cookie)
+bool cacher_cancel(struct cacher *c, uint64_t cookie)
 {
     list_each(it, &c->flights) {
         struct flight *f = CONTAINER_OF(it, struct flight, by_time);
@@ -361,10 +361,11 @@ void cacher_cancel(struct cacher *c, uint64_t cookie)
             if (w->cookie == cookie) {
                 list_remove(&w->link);
                 free(w);
-                return; /* the transaction goes on: its end is the line's */
+                return true; /* the transaction goes on: its end is the line's */
             }
         }
     }
+    return false;
 }
 
 /* The value that our own copy has once this write of ours is in memory, if that can be known here. */

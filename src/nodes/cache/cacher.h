@@ -48,7 +48,7 @@ bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item
 /* Runs an op on a key: the reply comes through io.reply with this cookie, perhaps during the call. */
 void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
 /* The client of a waiting op is gone: it is not answered, and a write that did not leave yet is not done. */
-void cacher_cancel(struct cacher *c, uint64_t cookie);
+bool cacher_cancel(struct cacher *c, uint64_t cookie); /* false: it does not wait here */
 /* A write of io.write has ended; its reply was taken care of. before, version: of the value, before and after it; seq: of the home's word about it, in its
  * epoch. DONE_OWNED: the line is ours from then on. */
 void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cacher_outcome outcome, uint64_t epoch, uint64_t before, uint64_t version,

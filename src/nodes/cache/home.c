@@ -366,7 +366,7 @@ static void on_ack(struct home *h, uint8_t slot, const struct cache_msg *m)
 
 static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
 {
-    if (!h->active || slot == NO_SLOT || !holder_lives(h, slot)) {
+    if (!h->active || slot == NO_SLOT || !home_holder_lives(h, slot)) {
         return; /* asked again under a lease */
     }
     struct home_key *k = key_make(h, m->key);
@@ -378,7 +378,7 @@ static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
 
 void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
 {
-    uint8_t slot = holder_find(h, from);
+    uint8_t slot = home_holder(h, from);
     if (m->kind == CACHE_MSG_LEASE) {
         holder_on_lease(h, from, m);
         return;
@@ -405,7 +405,7 @@ void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
 void home_proposed(struct home *h, node_id_t writer, slice_t key)
 {
     struct home_key *k = key_make(h, key);
-    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     k->writes++;
     bool others = (copies(k) & ~bit(slot)) != 0;
     k->sharers &= ~bit(slot); /* its own copy is not read from now on, until it is owned anew */
@@ -418,7 +418,7 @@ static struct ticket *ticket_of(struct home *h, uint64_t no, bool make);
 void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket)
 {
     struct home_key *k = key_make(h, key);
-    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     if ((copies(k) & ~bit(slot)) != 0) { /* somebody got a copy since it was proposed */
         step(h, k, HOME_WRITE_O, &(struct cause){.slot = slot});
     }
@@ -467,14 +467,14 @@ void home_close(struct home *h, uint64_t ticket)
 bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t *seq)
 {
     struct home_key *k = home_key_find(h, key);
-    uint8_t slot = writer != 0 ? holder_find(h, writer) : NO_SLOT;
+    uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     syn_assert(k == NULL || k->writes > 0);
     *seq = h->seq;
     if (k == NULL) {
         return false;
     }
     k->writes--;
-    bool ours = slot != NO_SLOT && holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && list_empty(&k->asking);
+    bool ours = slot != NO_SLOT && home_holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && list_empty(&k->asking);
     if (ours) {
         k->state = HOME_O;
         k->owner = slot;
@@ -499,7 +499,7 @@ void home_applied_all(struct home *h, uint64_t ticket)
 void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uint64_t version)
 {
     struct home_key *k = key_make(h, key);
-    uint8_t slot = holder_find(h, from);
+    uint8_t slot = home_holder(h, from);
     if (k->flush_txn == txn && k->flush_slot == slot) {
         k->flush_txn = 0;
         k->flush_slot = NO_SLOT;

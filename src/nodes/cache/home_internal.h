@@ -59,8 +59,8 @@ struct home {
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
 struct home_key *home_key_find(struct home *h, slice_t key);
 /* home_lease.c */
-uint8_t holder_find(const struct home *h, node_id_t node);
-bool holder_lives(const struct home *h, uint8_t slot);
+uint8_t home_holder(const struct home *h, node_id_t node);
+bool home_holder_lives(const struct home *h, uint8_t slot);
 void holder_on_lease(struct home *h, node_id_t from, const struct cache_msg *m);
 void holder_on_report(struct home *h, node_id_t from);
 void holders_timers(struct home *h);

@@ -9,7 +9,7 @@
 
 enum { VOUCH_RETRY_MS = 100, TELL_EVERY_MS = 50 };
 
-uint8_t holder_find(const struct home *h, node_id_t node)
+uint8_t home_holder(const struct home *h, node_id_t node)
 {
     for (uint32_t i = 0; i < h->n_holders; i++) {
         if (h->holders[i].node == node) {
@@ -19,7 +19,7 @@ uint8_t holder_find(const struct home *h, node_id_t node)
     return NO_SLOT;
 }
 
-bool holder_lives(const struct home *h, uint8_t slot)
+bool home_holder_lives(const struct home *h, uint8_t slot)
 {
     return h->holders[slot].until_ms > h->now_ms;
 }
@@ -64,7 +64,7 @@ static void try_grant(struct home *h, struct holder *o)
 
 void holder_on_lease(struct home *h, node_id_t from, const struct cache_msg *m)
 {
-    uint8_t slot = holder_find(h, from);
+    uint8_t slot = home_holder(h, from);
     if (slot == NO_SLOT) {
         if (h->n_holders == HOME_HOLDERS_MAX) {
             return;
@@ -98,7 +98,7 @@ static void try_begin(struct home *h)
 
 void holder_on_report(struct home *h, node_id_t from)
 {
-    struct holder *o = &h->holders[holder_find(h, from)];
+    struct holder *o = &h->holders[home_holder(h, from)];
     o->reported = true;
     try_begin(h);
     try_grant(h, o);
@@ -106,7 +106,7 @@ void holder_on_report(struct home *h, node_id_t from)
 
 void home_held(struct home *h, node_id_t node)
 {
-    uint8_t slot = holder_find(h, node);
+    uint8_t slot = home_holder(h, node);
     if (slot != NO_SLOT) {
         h->holders[slot].held = true;
         try_grant(h, &h->holders[slot]);
@@ -138,7 +138,7 @@ static void resend(struct home *h)
         uint64_t over = 0;
         for (uint64_t left = k->waiting; left != 0; left &= left - 1) {
             uint8_t slot = (uint8_t)__builtin_ctzll(left);
-            over |= holder_lives(h, slot) && !(k->tries > 1 && MUTANT("S62")) ? 0 : 1ull << slot;
+            over |= home_holder_lives(h, slot) && !(k->tries > 1 && MUTANT("S62")) ? 0 : 1ull << slot;
         }
         if (over == 0 && h->now_ms >= k->resend_ms) {
             struct cache_msg m = {.kind = k->snoop_kind, .group = h->o.group, .epoch = h->o.epoch, .seq = k->snoop_seq, .key = slice_of(k->key, k->key_len)};

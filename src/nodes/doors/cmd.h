@@ -35,7 +35,6 @@ void handle_client(struct call *c);
 void handle_command(struct call *c);
 void handle_info(struct call *c);
 void handle_config(struct call *c);
-void handle_dbsize(struct call *c);
 void handle_time(struct call *c);
 void handle_role(struct call *c);
 void handle_wait(struct call *c);
@@ -84,6 +83,28 @@ void handle_xpending(struct call *c);
 void handle_xclaim(struct call *c);
 void handle_xautoclaim(struct call *c);
 void handle_xinfo(struct call *c);
+/* cmd_cache.c */
+void handle_cache_op(struct call *c);
+void handle_cache_get(struct call *c);
+void handle_cache_del(struct call *c);
+void handle_cache_exists(struct call *c);
+void handle_cache_mget(struct call *c);
+void handle_cache_mset(struct call *c);
+void handle_cache_msetnx(struct call *c);
+void handle_cache_rename(struct call *c);
+void handle_cache_renamenx(struct call *c);
+void handle_cache_copy(struct call *c);
+void handle_cache_flushall(struct call *c);
+void handle_cache_object(struct call *c);
+void handle_cache_state(struct call *c);
+void handle_cache_invalidate(struct call *c);
+void handle_cache_flush(struct call *c);
+void handle_cache_stats(struct call *c);
+/* cmd_cache_keys.c */
+void handle_dbsize(struct call *c);
+void handle_keys(struct call *c);
+void handle_randomkey(struct call *c);
+void handle_scan(struct call *c);
 /* cmd_cluster.c */
 void handle_cluster_nodes(struct call *c);
 void handle_cluster_groups(struct call *c);

@@ -210,11 +210,6 @@ void handle_config(struct call *c)
     }
 }
 
-void handle_dbsize(struct call *c)
-{
-    resp_int(c->reply, 0);
-}
-
 void handle_time(struct call *c)
 {
     char s[24], us[24];

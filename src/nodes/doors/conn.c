@@ -34,6 +34,8 @@ struct doors *doors_new(struct node *n)
     list_init(&d->all);
     list_init(&d->dirty);
     list_init(&d->walks);
+    list_init(&d->keys_walks);
+    cache_doors_init(d);
     struct list *lists[] = {&d->put_off, &d->put_off_fresh, &d->batches, &d->batches_sent, &d->publish_retries, &d->publish_multis, &d->members_all, &d->joins,
                             &d->consumes, &d->multis};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
@@ -434,6 +436,8 @@ void doors_free(struct doors *d)
     map_fini(&d->conns);
     map_fini(&d->watches);
     walks_free(d);
+    keys_walks_free(d);
+    cache_doors_free(d);
     commands_fini(d);
     buf_fini(&d->scratch);
     free(d);

@@ -137,6 +137,7 @@ void doors_timers(struct node *n)
     }
     put_off_timers(n);
     publish_timers(n);
+    cache_doors_timers(n);
 }
 
 uint64_t doors_deadline(const struct node *n)

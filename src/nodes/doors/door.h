@@ -118,7 +118,7 @@ struct doors {
     const struct command **table; /* open addressing by hash of the lower-case name */
     uint32_t table_mask;
     struct buf scratch;
-    struct list walks;   /* commands that ask one group after the other */
+    struct list walks, keys_walks; /* commands that ask one group after the other */
     uint64_t next_timer_ms;
     struct guesses guesses[GUESS_PLACES];
     uint64_t total_conns, total_commands;
@@ -138,6 +138,7 @@ struct doors {
     struct list consumes, multis;
     struct timer_wheel consume_wheel;
     struct buf body;           /* a message being encoded */
+    struct cache_doors *cache; /* cache_door.h */
 };
 
 /* The level of compatibility that drivers look for, as Valkey reports it. */
@@ -209,6 +210,14 @@ void http_door_reply(struct node *n, struct conn *c, const struct door_slot *s, 
 void http_door_fini(struct conn *c);
 void http_door_wrong_password(struct node *n, struct conn *c, uint64_t slot);
 void http_door_timers(struct node *n, struct conn *c);
+
+/* cache_door.c */
+void cache_doors_init(struct doors *d);
+void cache_doors_free(struct doors *d);
+void cache_doors_timers(struct node *n);
+
+/* cmd_cache_keys.c */
+void keys_walks_free(struct doors *d);
 
 /* watch.c */
 void watch_add(struct node *n, struct conn *c, slice_t name);

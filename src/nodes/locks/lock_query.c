@@ -1,6 +1,8 @@
 /* Replies and queries of the lock service, as RESP3. Queries change nothing and are answered by the leader after a read round. */
 #include "nodes/locks/lock_internal.h"
 
+#include "utils/glob.h"
+
 #include "communication/resp.h"
 
 #include <stdio.h>
@@ -131,30 +133,6 @@ static void query_check(const struct lock_sm *sm, slice_t name, uint64_t token, 
     resp_u64(b, newest);
 }
 
-/* Glob with * and ? only, matched without backtracking beyond the last star (I19). */
-static bool glob(slice_t p, slice_t s)
-{
-    size_t pi = 0, si = 0, star = SIZE_MAX, mark = 0;
-    while (si < s.len) {
-        if (pi < p.len && p.ptr[pi] == '*') {
-            star = pi++;
-            mark = si;
-        } else if (pi < p.len && (p.ptr[pi] == '?' || p.ptr[pi] == s.ptr[si])) {
-            pi++;
-            si++;
-        } else if (star != SIZE_MAX) {
-            pi = star + 1;
-            si = ++mark;
-        } else {
-            return false;
-        }
-    }
-    while (pi < p.len && p.ptr[pi] == '*') {
-        pi++;
-    }
-    return pi == p.len;
-}
-
 static void put_lock_row(struct buf *b, const struct resource *r)
 {
     const struct holder *h = list_empty(&r->holders) ? NULL : CONTAINER_OF(r->holders.next, struct holder, in_resource);
@@ -192,7 +170,7 @@ static void query_list(const struct lock_sm *sm, const struct lock_query *q, str
             break;
         }
         last = r->serial;
-        if (q->match.len == 0 || glob(q->match, resource_name(r))) {
+        if (q->match.len == 0 || glob_match(q->match, resource_name(r))) {
             put_lock_row(&rows, r);
             n++;
         }

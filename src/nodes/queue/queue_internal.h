@@ -298,6 +298,8 @@ struct position *position_new(struct queue_sm *sm, struct partition *p, slice_t 
 /* A position at the floor gets pends of what is still there below it because others have it: it begins at the partition's start. Logs and
  * streams have nothing there. */
 void position_adopt(struct queue_sm *sm, struct position *pos);
+/* Its pends that are PEND_NEW take their keys in the order of offsets, and become available, waiting or blocked. */
+void position_ready_new(struct queue_sm *sm, struct position *pos);
 void position_free(struct queue_sm *sm, struct position *pos);
 struct consumer *consumer_find(const struct queue_sm *sm, const struct position *pos, slice_t name);
 struct consumer *consumer_get(struct queue_sm *sm, struct position *pos, slice_t name); /* made when missing */

@@ -82,7 +82,12 @@ void position_adopt(struct queue_sm *sm, struct position *pos)
             adopt(sm, pos, r);
         }
     }
-    list_each(it, &pos->pends) { /* only now, in the order of offsets: one group holds what another has done (Q4) */
+    position_ready_new(sm, pos); /* only now: one group holds what another has done (Q4) */
+}
+
+void position_ready_new(struct queue_sm *sm, struct position *pos)
+{
+    list_each(it, &pos->pends) {
         struct pend *r = CONTAINER_OF(it, struct pend, all);
         if (r->state == PEND_NEW && pend_take_key(sm, r, r->key)) { /* what is dead stays so */
             pend_ready(sm, r);

@@ -37,7 +37,7 @@ enum queue_op_kind {
     QUEUE_OP_RELEASE,     /* a consumer left cleanly: what it has in flight is available at once, uncounted */
     QUEUE_OP_TICK,        /* nothing but its log time: what is due is done */
     QUEUE_OP_GROUP,       /* make, destroy or move a consumer group at one partition; make or delete a consumer (XGROUP) */
-    QUEUE_OP_SEEK,        /* move a consumer group: everything in flight of it is forgotten */
+    QUEUE_OP_SEEK,        /* move a consumer group: of what it has not done, what is behind its new place is forgotten, the rest begins anew */
     QUEUE_OP_REDRIVE,     /* dead messages are available again with no deliveries counted */
     QUEUE_OP_TRIM,        /* start moves up to an offset (XTRIM), never down */
     QUEUE_OP_ERASE,       /* single offsets are deleted (XDEL) */

@@ -93,8 +93,9 @@ void queue_op_group(struct queue_sm *sm, struct reader *r)
     }
 }
 
-/* All of a queue topic's position but what is dead and stays behind its new place. From the back: nothing becomes ready on the way. */
-static void forget_pends(struct queue_sm *sm, struct position *pos, uint64_t next)
+/* All of a queue topic's position but what is dead and stays behind its new place, and what its new place is in front of and `next`, which
+ * stops at the floor, is not: that begins anew, or nobody would get it any more (Q1, Q12). From the back: nothing becomes ready on the way. */
+static void forget_pends(struct queue_sm *sm, struct position *pos, uint64_t place, uint64_t next)
 {
     for (struct list *it = pos->pends.prev, *before; it != &pos->pends; it = before) {
         before = it->prev;
@@ -108,7 +109,12 @@ static void forget_pends(struct queue_sm *sm, struct position *pos, uint64_t nex
             r->chain->active = r->chain->active == r ? NULL : r->chain->active;
             pend_drop_key(sm, r);
         }
-        pend_free(sm, r);
+        if (r->offset >= place && r->offset < next) {
+            r->not_before_ms = r->delivery == 0 ? r->not_before_ms : 0;
+            r->deliveries = 0;
+        } else {
+            pend_free(sm, r);
+        }
         consumer_rest(pos, c);
     }
 }
@@ -133,12 +139,13 @@ void queue_op_seek(struct queue_sm *sm, struct reader *r)
     }
     uint64_t next = seek_target(p, o.to, o.offset);
     if (!p->topic->config.stream) {
-        forget_pends(sm, pos, next);
+        forget_pends(sm, pos, o.to == SEEK_BEGIN ? 0 : o.to == SEEK_END ? p->end : o.offset, next);
     }
     pos->next = next;
     if (o.to == SEEK_BEGIN) {
         position_adopt(sm, pos);
     }
+    position_ready_new(sm, pos);
     struct id_cursor c = {0};
     pos->last_id = next > p->floor ? ids_get(&p->ids, &c, next - 1) : (struct stream_id){0, 0};
     part_dirty(sm, p);

@@ -1,0 +1,366 @@
+/* See cache_door.h. What waits longer than REQUEST_TIMEOUT without having left this node is answered that nothing was done; what has left is answered by its
+ * request (node_route.c). A client that is gone leaves its commands to their end: a write that began is done. */
+#include "nodes/doors/cache_door.h"
+
+#include "utils/limits.h"
+
+#include <stdlib.h>
+
+enum { NO_ASK = UINT32_MAX, LIFE_SHIFT = 32, POLL_MS = 1000 };
+
+void cache_doors_init(struct doors *d)
+{
+    d->cache = calloc(1, sizeof *d->cache);
+    syn_assert(d->cache != NULL);
+    d->cache->free_ask = NO_ASK;
+    list_init(&d->cache->waiting);
+    list_init(&d->cache->joins);
+    list_init(&d->cache->polls);
+}
+
+static void join_free(struct cache_join *j)
+{
+    list_remove(&j->link);
+    for (uint32_t i = 0; j->replies != NULL && i < j->n; i++) {
+        buf_fini(&j->replies[i]);
+    }
+    free(j->replies);
+    buf_fini(&j->error);
+    free(j);
+}
+
+static void poll_free(struct cache_poll *p)
+{
+    list_remove(&p->link);
+    buf_fini(&p->key);
+    free(p);
+}
+
+void cache_doors_free(struct doors *d)
+{
+    struct cache_doors *c = d->cache;
+    list_each_safe(it, &c->joins) {
+        join_free(CONTAINER_OF(it, struct cache_join, link));
+    }
+    list_each_safe(it, &c->polls) {
+        poll_free(CONTAINER_OF(it, struct cache_poll, link));
+    }
+    buf_fini(&c->op);
+    free(c->asks);
+    free(c);
+    d->cache = NULL;
+}
+
+uint32_t cache_group(const struct node *n, slice_t key)
+{
+    return name_group(key, n->opt.groups);
+}
+
+bool cache_key_ok(struct call *c, slice_t key)
+{
+    if (key.len > LIMIT_KEY_BYTES) {
+        call_error(c, "ERR", "the key has %zu bytes, the most is %d", key.len, LIMIT_KEY_BYTES);
+        return false;
+    }
+    return true;
+}
+
+/* The array may move while the list goes through it: the list is made of numbers' places anew. */
+static void asks_grow(struct cache_doors *d)
+{
+    uint32_t cap = d->cap_asks != 0 ? d->cap_asks * 2 : 256;
+    struct cache_ask *all = calloc(cap, sizeof *all);
+    syn_assert(all != NULL);
+    struct list order;
+    list_init(&order);
+    list_each(it, &d->waiting) {
+        const struct cache_ask *a = CONTAINER_OF(it, struct cache_ask, link);
+        struct cache_ask *to = &all[a - d->asks];
+        *to = *a;
+        list_push_back(&order, &to->link);
+    }
+    for (uint32_t i = 0; i < d->cap_asks; i++) {
+        all[i].life = d->asks[i].life;
+    }
+    list_init(&d->waiting);
+    while (!list_empty(&order)) {
+        struct list *it = order.next;
+        list_remove(it);
+        list_push_back(&d->waiting, it);
+    }
+    for (uint32_t i = cap; i-- > d->cap_asks;) { /* all former ones are in use */
+        all[i].part = d->free_ask;
+        d->free_ask = i;
+    }
+    free(d->asks);
+    d->asks = all;
+    d->cap_asks = cap;
+}
+
+static uint64_t ask_new(struct call *c, bool write, struct cache_join *join, uint32_t part)
+{
+    struct cache_doors *d = c->n->doors->cache;
+    if (d->free_ask == NO_ASK) {
+        asks_grow(d);
+    }
+    uint32_t i = d->free_ask;
+    struct cache_ask *a = &d->asks[i];
+    d->free_ask = a->part;
+    *a = (struct cache_ask){.used = true, .life = a->life + 1, .conn = c->conn->id, .slot = c->slot, .began_ms = c->n->now_ms, .write = write, .join = join,
+                            .part = part};
+    list_push_back(&d->waiting, &a->link);
+    if (d->n_asks++ == 0) {
+        doors_wake(c->n, c->n->now_ms + c->n->opt.request_timeout_ms);
+    }
+    return (uint64_t)a->life << LIFE_SHIFT | i;
+}
+
+static void ask_free(struct cache_doors *d, uint32_t i)
+{
+    struct cache_ask *a = &d->asks[i];
+    list_remove(&a->link);
+    a->used = false;
+    a->part = d->free_ask;
+    d->free_ask = i;
+    d->n_asks--;
+}
+
+static void to_conn(struct node *n, conn_id_t id, uint64_t slot, slice_t reply)
+{
+    struct conn *conn = conn_find(n, id);
+    if (conn != NULL) {
+        conn_reply(n, conn, slot, reply);
+    }
+}
+
+void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp)
+{
+    struct cache_doors *d = n->doors->cache;
+    uint32_t i = (uint32_t)cookie;
+    if (i >= d->cap_asks || !d->asks[i].used || d->asks[i].life != (uint32_t)(cookie >> LIFE_SHIFT)) {
+        return; /* answered already: its time was over */
+    }
+    struct cache_ask a = d->asks[i];
+    ask_free(d, i);
+    metrics_request(&n->metrics, a.write ? METRIC_REQUEST_WRITE : METRIC_REQUEST_READ, resp, n->now_ms - a.began_ms);
+    if (a.join != NULL) {
+        cache_join_reply(n, a.join, a.part, resp);
+    } else {
+        to_conn(n, a.conn, a.slot, resp);
+    }
+}
+
+void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part)
+{
+    struct cache_doors *d = c->n->doors->cache;
+    enum cache_access access;
+    buf_clear(&d->op);
+    buf_clear(c->reply);
+    if (!cache_op_encode(argv, argc, &d->op, &access, c->reply)) {
+        if (join != NULL) {
+            struct buf error = {0};
+            buf_append_slice(&error, buf_slice(c->reply));
+            buf_clear(c->reply);
+            cache_join_reply(c->n, join, part, buf_slice(&error));
+            buf_fini(&error);
+        }
+        return;
+    }
+    slice_t key = argv[slice_ieq(argv[0], "OBJECT") ? 2 : 1];
+    c->later = true;
+    uint64_t cookie = ask_new(c, access == CACHE_WRITES, join, part);
+    cacher_op(c->n->cache.cacher, cache_group(c->n, key), key, buf_slice(&d->op), access, cookie);
+}
+
+struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n)
+{
+    struct cache_join *j = calloc(1, sizeof *j);
+    syn_assert(j != NULL && n > 0);
+    *j = (struct cache_join){.kind = kind, .conn = c->conn->id, .slot = c->slot, .n = n, .left = n};
+    j->replies = kind == JOIN_ARRAY ? calloc(n, sizeof *j->replies) : NULL;
+    syn_assert(kind != JOIN_ARRAY || j->replies != NULL);
+    list_push_back(&c->n->doors->cache->joins, &j->link);
+    c->later = true;
+    return j;
+}
+
+static void join_end(struct node *n, struct cache_join *j)
+{
+    struct buf out = {0};
+    if (j->error.len > 0) {
+        buf_append_slice(&out, buf_slice(&j->error));
+    } else if (j->kind == JOIN_SUM) {
+        resp_int(&out, j->sum);
+    } else if (j->kind == JOIN_OK) {
+        resp_simple(&out, "OK");
+    } else {
+        resp_array(&out, j->n);
+        for (uint32_t i = 0; i < j->n; i++) {
+            buf_append_slice(&out, buf_slice(&j->replies[i]));
+        }
+    }
+    to_conn(n, j->conn, j->slot, buf_slice(&out));
+    buf_fini(&out);
+    join_free(j);
+}
+
+void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice_t reply)
+{
+    if (reply.len > 0 && reply.ptr[0] == '-') {
+        if (j->error.len == 0) {
+            buf_append_slice(&j->error, reply);
+        }
+    } else if (j->kind == JOIN_ARRAY) {
+        buf_append_slice(&j->replies[part], reply);
+    } else if (j->kind == JOIN_SUM) {
+        struct reader r = reader_of(reply);
+        struct resp_value v;
+        j->sum += resp_next(&r, &v) && v.type == RT_INT ? v.num : 0;
+    }
+    syn_assert(j->left > 0);
+    if (--j->left == 0) {
+        join_end(n, j);
+    }
+}
+
+/* --- all nodes' lines of a key */
+
+void cache_poll_begin(struct call *c, slice_t key, bool drop)
+{
+    struct node *n = c->n;
+    struct cache_poll *p = calloc(1, sizeof *p);
+    syn_assert(p != NULL);
+    *p = (struct cache_poll){.conn = c->conn->id, .slot = c->slot, .txn = ++n->doors->cache->next_txn, .until_ms = n->now_ms + POLL_MS, .drop = drop,
+                             .group = cache_group(n, key)};
+    buf_append_slice(&p->key, key);
+    p->nodes[p->n_nodes++].node = n->opt.self;
+    for (uint32_t i = 0; i < n->n_peers; i++) {
+        p->nodes[p->n_nodes++].node = n->peers[i].member.id;
+    }
+    p->left = p->n_nodes;
+    list_push_back(&n->doors->cache->polls, &p->link);
+    doors_wake(n, p->until_ms);
+    c->later = true;
+    struct cache_msg m = {.kind = CACHE_MSG_LOOK, .group = p->group, .txn = p->txn, .dirty = drop, .key = key};
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        cache_send(n, p->nodes[i].node, &m);
+    }
+}
+
+static void poll_state(struct node *n, const struct cache_poll *p, struct buf *out)
+{
+    const struct node_group *g = &n->groups[p->group];
+    resp_map(out, 5);
+    resp_bulk_str(out, "key");
+    resp_bulk(out, buf_slice(&p->key));
+    resp_bulk_str(out, "group");
+    resp_int(out, p->group);
+    resp_bulk_str(out, "home");
+    g->leader != 0 ? resp_bulk_str(out, node_name_of(n, g->leader)) : resp_null(out);
+    resp_bulk_str(out, "epoch");
+    resp_u64(out, p->epoch);
+    resp_bulk_str(out, "nodes");
+    resp_array(out, p->n_nodes);
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        resp_map(out, 3);
+        resp_bulk_str(out, "node");
+        resp_bulk_str(out, node_name_of(n, p->nodes[i].node));
+        resp_bulk_str(out, "state");
+        resp_bulk_str(out, p->nodes[i].answered ? MESI_STATE_NAMES[p->nodes[i].state] : "unknown");
+        resp_bulk_str(out, "version");
+        resp_u64(out, p->nodes[i].version);
+    }
+}
+
+static void poll_end(struct node *n, struct cache_poll *p)
+{
+    struct buf out = {0};
+    int64_t had = 0;
+    for (uint32_t i = 0; i < p->n_nodes; i++) {
+        had += p->nodes[i].answered && p->nodes[i].state != MESI_I;
+    }
+    if (p->drop) {
+        resp_int(&out, had);
+    } else {
+        poll_state(n, p, &out);
+    }
+    to_conn(n, p->conn, p->slot, buf_slice(&out));
+    buf_fini(&out);
+    poll_free(p);
+}
+
+/* Another node looks at our line, and may have it dropped when it is clean. */
+static void on_look(struct node *n, node_id_t from, const struct cache_msg *m)
+{
+    struct cache_msg a = {.kind = CACHE_MSG_SEEN, .group = m->group, .txn = m->txn, .key = m->key};
+    cacher_clock(n->cache.cacher, n->now_ms, n->wall_ms);
+    a.grant = (uint8_t)cacher_state(n->cache.cacher, m->group, m->key, &a.version);
+    a.epoch = n->groups[m->group].term;
+    if (m->dirty) {
+        cacher_drop(n->cache.cacher, m->group, m->key);
+    }
+    cache_send(n, from, &a);
+}
+
+void doors_cache_seen(struct node *n, node_id_t from, const struct cache_msg *m)
+{
+    if (m->kind == CACHE_MSG_LOOK) {
+        on_look(n, from, m);
+        return;
+    }
+    list_each(it, &n->doors->cache->polls) {
+        struct cache_poll *p = CONTAINER_OF(it, struct cache_poll, link);
+        for (uint32_t i = 0; p->txn == m->txn && i < p->n_nodes; i++) {
+            if (p->nodes[i].node == from && !p->nodes[i].answered && m->grant < MESI_STATES) {
+                p->nodes[i].answered = true;
+                p->nodes[i].state = m->grant;
+                p->nodes[i].version = m->version;
+                p->epoch = m->epoch > p->epoch ? m->epoch : p->epoch;
+                if (--p->left == 0) {
+                    poll_end(n, p);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/* --- time */
+
+static void give_up(struct node *n, uint32_t i)
+{
+    struct cache_doors *d = n->doors->cache;
+    uint64_t cookie = (uint64_t)d->asks[i].life << LIFE_SHIFT | i;
+    if (!cacher_cancel(n->cache.cacher, cookie)) {
+        return; /* on its way: its request answers */
+    }
+    struct buf b = {0};
+    route_no_leader(n, &b);
+    doors_cache_reply(n, cookie, buf_slice(&b));
+    buf_fini(&b);
+}
+
+void cache_doors_timers(struct node *n)
+{
+    struct cache_doors *d = n->doors->cache;
+    uint64_t timeout = n->opt.request_timeout_ms;
+    list_each_safe(it, &d->waiting) {
+        struct cache_ask *a = CONTAINER_OF(it, struct cache_ask, link);
+        if (n->now_ms < a->began_ms + timeout) {
+            doors_wake(n, a->began_ms + timeout);
+            break;
+        }
+        give_up(n, (uint32_t)(a - d->asks));
+    }
+    if (!list_empty(&d->waiting)) {
+        doors_wake(n, n->now_ms + timeout / 4 + 1);
+    }
+    list_each_safe(it, &d->polls) {
+        struct cache_poll *p = CONTAINER_OF(it, struct cache_poll, link);
+        if (n->now_ms >= p->until_ms) {
+            poll_end(n, p);
+        } else {
+            doors_wake(n, p->until_ms);
+        }
+    }
+}

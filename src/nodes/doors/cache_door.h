@@ -1,0 +1,65 @@
+/* The doors of the cache: commands on keys wait here for the lines of this node (cacher.h), several keys of one command are joined. */
+#ifndef SYN_NODES_DOORS_CACHE_DOOR_H
+#define SYN_NODES_DOORS_CACHE_DOOR_H
+
+#include "nodes/cache/cache_ops.h"
+#include "nodes/doors/door.h"
+
+/* One command's answers, from several keys, groups or nodes. */
+enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK };
+
+struct cache_join {
+    struct list link;
+    enum cache_join_kind kind;
+    conn_id_t conn;
+    uint64_t slot;
+    uint32_t n, left;
+    int64_t sum;
+    struct buf error;           /* the first */
+    struct buf *replies;        /* ARRAY: n of them */
+};
+
+/* A command on one key that waits. Its number in doors.cache.asks is the cacher's cookie. */
+struct cache_ask {
+    struct list link;           /* in the order in which they came */
+    bool used;
+    uint32_t life;              /* so that the answer to a former one is not taken for this one's */
+    conn_id_t conn;
+    uint64_t slot, began_ms;
+    bool write;
+    struct cache_join *join;
+    uint32_t part;
+};
+
+/* Questions to all nodes about their lines: CACHE.STATE, CACHE.INVALIDATE. */
+struct cache_poll {
+    struct list link;
+    conn_id_t conn;
+    uint64_t slot, txn, until_ms;
+    bool drop;
+    uint32_t group, left;
+    struct buf key;
+    struct { node_id_t node; bool answered; uint8_t state; uint64_t version; } nodes[NODE_MEMBERS_MAX];
+    uint32_t n_nodes;
+    bool home_known;
+    uint64_t epoch, version;
+    bool exists;
+};
+
+struct cache_doors {
+    struct cache_ask *asks;
+    uint32_t n_asks, cap_asks, free_ask;
+    struct list waiting, joins, polls;
+    struct buf op;
+    uint64_t next_txn;
+};
+
+uint32_t cache_group(const struct node *n, slice_t key);
+bool cache_key_ok(struct call *c, slice_t key);
+/* The command argv, of one key, on its line; the reply goes to the call, or to part `part` of join. */
+void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part);
+struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n);
+void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice_t reply);
+void cache_poll_begin(struct call *c, slice_t key, bool drop);
+
+#endif

@@ -1,0 +1,588 @@
+/* One group's part of the cache: its memory as entries make it, and, while this node leads the group, the home of its keys.
+ *
+ * Responsible for: proposing what the home asks for, applying entries, keeping replies back until the home says that nobody can read what was before. Not for: lines
+ * and messages (node_cacher.c), nor for what is decided (home.h, cache_sm.h).
+ *
+ * Invariants: H1 a write is answered by the leader alone, and only by a home that is active (MC11). H2 each key of a write is told to the home when it is proposed,
+ * when it is applied and when its reply leaves, once each. H3 a home sees every entry of the cache that is applied while it lives. */
+#include "nodes/node_internal.h"
+
+#include "communication/resp.h"
+
+#include <stdlib.h>
+
+enum { DUE_RETRY_MS = 20, DEDUP_MS = 120000, DEDUP_COUNT = 100000, CHECK_TURNS = 97, PROPOSED_BYTES = 12, WALL_BYTES = 8 };
+
+/* Flushes are numbered by the cacher, beside the requests of its node. */
+static const uint64_t FLUSH_ORIGIN = 1ull << 63;
+
+struct cache_sm *cache_new_sm(const struct node *n, uint32_t group)
+{
+    struct cache_sm_options o = {.group = group, .hash_key = n->opt.cluster_key, .memory_bytes = n->opt.cache_memory_bytes, .dedup_ms = DEDUP_MS,
+                                 .dedup_count = DEDUP_COUNT};
+    return cache_sm_new(&o);
+}
+
+void cache_host(struct node *n, struct node_group *g)
+{
+    struct group_cache *q = &g->cache;
+    q->n = n;
+    q->group = g->id;
+    if (q->sm == NULL) {
+        q->sm = cache_new_sm(n, g->id);
+    }
+}
+
+static void held_free(struct cache_held *h)
+{
+    list_remove(&h->link);
+    buf_fini(&h->keys);
+    buf_fini(&h->reply);
+    free(h);
+}
+
+void cache_leader_lost(struct node *n, struct node_group *g)
+{
+    struct group_cache *q = &g->cache;
+    q->due_index = 0;
+    buf_clear(&q->proposed);
+    list_each_safe(it, &q->held) {
+        held_free(CONTAINER_OF(it, struct cache_held, link)); /* who waits for it asks the next leader */
+    }
+    if (q->home != NULL) {
+        home_free(q->home);
+        q->home = NULL;
+    }
+    cacher_home_changed(n->cache.cacher, g->id);
+}
+
+void cache_fini(struct group_cache *q)
+{
+    if (q->home != NULL) {
+        home_free(q->home);
+    }
+    if (q->sm != NULL) {
+        list_each_safe(it, &q->held) {
+            held_free(CONTAINER_OF(it, struct cache_held, link));
+        }
+        cache_sm_free(q->sm);
+    }
+    buf_fini(&q->proposed);
+    q->home = NULL;
+    q->sm = NULL;
+}
+
+static struct node_group *group_of(const struct group_cache *q)
+{
+    return &q->n->groups[q->group];
+}
+
+static node_id_t self_or(const struct node *n, node_id_t from)
+{
+    return from != 0 ? from : n->opt.self;
+}
+
+/* --- what the home asks for */
+
+static void home_send(void *arg, node_id_t to, const struct cache_msg *m)
+{
+    struct group_cache *q = arg;
+    cache_send(q->n, to, m);
+}
+
+static void home_lookup(void *arg, slice_t key, struct cache_item *item, uint64_t *version)
+{
+    struct group_cache *q = arg;
+    uint64_t now = group_log_now(q->n, group_of(q));
+    cache_sm_get(q->sm, key, now, item, version);
+    item->expire_ms = item->exists && item->expire_ms != 0 ? item->expire_ms - now : 0;
+}
+
+static bool propose(struct group_cache *q, const struct buf *entry, uint64_t *index)
+{
+    return group_propose(q->n, group_of(q), buf_slice(entry), index) == PROPOSE_OK;
+}
+
+static uint64_t origin_of(const struct node *n, node_id_t id)
+{
+    if (id == n->opt.self) {
+        return n->origin;
+    }
+    for (uint32_t i = 0; i < n->n_peers; i++) {
+        if (n->peers[i].member.id == id) {
+            return n->peers[i].origin;
+        }
+    }
+    return 0;
+}
+
+static bool home_flush(void *arg, node_id_t from, const struct cache_msg *m)
+{
+    struct group_cache *q = arg;
+    struct node *n = q->n;
+    uint64_t origin = origin_of(n, from), index;
+    if (origin == 0) {
+        return false;
+    }
+    struct cache_item item = m->item;
+    item.expire_ms = item.exists && item.expire_ms != 0 ? item.expire_ms + group_log_now(n, group_of(q)) : 0;
+    struct buf e = {0};
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, CACHE_ENTRY_FLUSH, (struct request_id){origin ^ FLUSH_ORIGIN, m->txn}, m->low);
+    buf_put_bytes(&e, m->key);
+    buf_put_u64(&e, m->version);
+    cache_put_item(&e, &item);
+    bool ok = propose(q, &e, &index);
+    if (ok) {
+        buf_put_u64(&q->proposed, index);
+        buf_put_u32(&q->proposed, from);
+    }
+    buf_fini(&e);
+    return ok;
+}
+
+static bool home_fence(void *arg, slice_t key)
+{
+    struct group_cache *q = arg;
+    struct buf e = {0};
+    uint64_t index;
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, CACHE_ENTRY_FENCE, (struct request_id){0}, 0);
+    buf_put_bytes(&e, key);
+    bool ok = propose(q, &e, &index);
+    buf_fini(&e);
+    return ok;
+}
+
+static bool propose_node(struct group_cache *q, enum cache_entry_kind kind, node_id_t node)
+{
+    struct buf e = {0};
+    uint64_t index;
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, kind, (struct request_id){0}, 0);
+    buf_put_u32(&e, node);
+    bool ok = propose(q, &e, &index);
+    buf_fini(&e);
+    return ok;
+}
+
+static bool home_hold(void *arg, node_id_t node)
+{
+    return propose_node(arg, CACHE_ENTRY_HOLD, node);
+}
+
+/* A read round that begins now: when it is confirmed nobody else led before. */
+static void home_vouch(void *arg)
+{
+    struct group_cache *q = arg;
+    struct buf query = {0};
+    buf_put_u8(&query, SERVICE_CACHE);
+    buf_put_u8(&query, CACHE_QUERY_VOUCH);
+    buf_put_u64(&query, q->n->now_ms);
+    buf_put_u64(&query, group_of(q)->term);
+    reads_add(q->n, group_of(q), 0, 0, buf_slice(&query));
+    buf_fini(&query);
+}
+
+void cache_vouched(struct node *n, struct node_group *g, slice_t query)
+{
+    struct reader r = reader_of(query);
+    reader_u8(&r);
+    uint64_t begun = reader_u64(&r), term = reader_u64(&r);
+    if (r.ok && term == g->term && g->cache.home != NULL) {
+        home_clock(g->cache.home, n->now_ms);
+        home_vouched(g->cache.home, begun);
+    }
+}
+
+/* --- replies that wait */
+
+/* H2. The reply as the cacher's node wants it: epoch, then each op's result with whether the line is the writer's, and the home's number of that word. */
+static void held_send(struct group_cache *q, struct cache_held *h)
+{
+    struct node *n = q->n;
+    struct reader keys = reader_of(buf_slice(&h->keys)), r = reader_of(buf_slice(&h->reply));
+    struct buf out = {0};
+    uint32_t count = reader_u32(&r), n_keys = reader_u32(&keys);
+    buf_put_u64(&out, group_of(q)->term);
+    buf_put_u32(&out, count);
+    for (uint32_t i = 0; i < n_keys; i++) {
+        uint64_t seq = 0;
+        bool owned = q->home != NULL && home_owned(q->home, h->writer, reader_bytes(&keys), &seq) && !h->repeated;
+        if (i < count) {
+            buf_put_bytes(&out, reader_bytes(&r));
+            buf_put_u64(&out, reader_u64(&r));
+            buf_put_u64(&out, reader_u64(&r));
+            buf_put_u8(&out, reader_u8(&r));
+            buf_put_u8(&out, owned);
+            buf_put_u64(&out, seq);
+        }
+    }
+    for (uint32_t i = n_keys; i < count; i++) { /* FLUSHALL has no keys */
+        buf_put_bytes(&out, reader_bytes(&r));
+        buf_put_u64(&out, reader_u64(&r));
+        buf_put_u64(&out, reader_u64(&r));
+        buf_put_u8(&out, reader_u8(&r));
+        buf_put_u8(&out, 0);
+        buf_put_u64(&out, 0);
+    }
+    group_send_result(n, group_of(q), h->req, buf_slice(&out));
+    buf_fini(&out);
+    held_free(h);
+}
+
+static void home_release(void *arg, uint64_t ticket)
+{
+    struct group_cache *q = arg;
+    list_each(it, &q->held) {
+        struct cache_held *h = CONTAINER_OF(it, struct cache_held, link);
+        if (h->ticket == ticket) {
+            held_send(q, h);
+            return;
+        }
+    }
+}
+
+/* The keys of a write, as an entry or a forwarded payload has them; false: of no write. */
+static bool write_keys(slice_t op, struct buf *keys)
+{
+    struct reader r = reader_of(op);
+    uint8_t kind = reader_u8(&r);
+    if (kind != CACHE_ENTRY_BATCH && kind != CACHE_ENTRY_ATOMIC && kind != CACHE_ENTRY_CLEAR) {
+        return false;
+    }
+    reader_u64(&r), reader_u64(&r), reader_u64(&r); /* the request's head */
+    if (kind == CACHE_ENTRY_ATOMIC) {
+        reader_u8(&r);
+    }
+    uint32_t n = 0;
+    if (kind != CACHE_ENTRY_CLEAR) {
+        reader_u64(&r);
+        n = reader_u32(&r);
+    }
+    buf_put_u32(keys, n);
+    for (uint32_t i = 0; i < n && r.ok; i++) {
+        buf_put_bytes(keys, reader_bytes(&r));
+        reader_bytes(&r);
+    }
+    return r.ok;
+}
+
+static void each_key(const struct buf *keys, void (*fn)(struct home *h, node_id_t writer, slice_t key, uint64_t arg), struct home *h, node_id_t writer,
+                     uint64_t arg)
+{
+    struct reader r = reader_of(buf_slice(keys));
+    uint32_t n = reader_u32(&r);
+    for (uint32_t i = 0; i < n; i++) {
+        fn(h, writer, reader_bytes(&r), arg);
+    }
+}
+
+static void tell_proposed(struct home *h, node_id_t writer, slice_t key, uint64_t arg)
+{
+    (void)arg;
+    home_proposed(h, writer, key);
+}
+
+/* Commands over several keys have no line of their own that could be owned by who asked. */
+static node_id_t writer_of(slice_t op, node_id_t from)
+{
+    return op.ptr[0] == CACHE_ENTRY_BATCH ? from : 0;
+}
+
+static bool all_settled(struct home *h, const struct buf *keys)
+{
+    struct reader r = reader_of(buf_slice(keys));
+    uint32_t n = reader_u32(&r);
+    bool all = true;
+    for (uint32_t i = 0; i < n; i++) {
+        all &= home_settle(h, reader_bytes(&r));
+    }
+    return all;
+}
+
+enum forward_status cache_take(struct node *n, struct node_group *g, node_id_t from, slice_t payload)
+{
+    struct group_cache *q = &g->cache;
+    (void)from;
+    if (q->home == NULL || !home_is_active(q->home)) {
+        return FORWARD_NOT_READY;
+    }
+    slice_t op = slice_of(payload.ptr + 1, payload.len - 1);
+    struct buf keys = {0};
+    home_clock(q->home, n->now_ms);
+    bool ok = op.len > 0 && write_keys(op, &keys) && (op.ptr[0] != CACHE_ENTRY_ATOMIC || !n->opt.cache_back || all_settled(q->home, &keys));
+    buf_fini(&keys);
+    return ok ? FORWARD_OK : FORWARD_NOT_READY;
+}
+
+void cache_proposed(struct node *n, struct node_group *g, node_id_t from, slice_t payload)
+{
+    slice_t op = slice_of(payload.ptr + 1, payload.len - 1);
+    struct buf keys = {0};
+    if (write_keys(op, &keys)) {
+        each_key(&keys, tell_proposed, g->cache.home, writer_of(op, self_or(n, from)), 0);
+    }
+    buf_fini(&keys);
+}
+
+/* --- applying */
+
+static node_id_t node_of_origin(const struct node *n, uint64_t origin)
+{
+    if (origin == n->origin) {
+        return n->opt.self;
+    }
+    for (uint32_t i = 0; i < n->n_peers; i++) {
+        if (n->peers[i].origin == origin) {
+            return n->peers[i].member.id;
+        }
+    }
+    return 0;
+}
+
+static void write_applied(struct node *n, struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
+{
+    struct cache_held *h = calloc(1, sizeof *h);
+    syn_assert(h != NULL);
+    if (!write_keys(op, &h->keys)) {
+        free(h);
+        return;
+    }
+    node_id_t from = node_of_origin(n, res->req.origin & ~(uint64_t)1);
+    h->ticket = index;
+    h->req = res->req;
+    h->writer = writer_of(op, from);
+    h->repeated = res->repeated;
+    buf_append(&h->reply, n->cache.out.replies.ptr + res->reply_off, res->reply_len);
+    list_push_back(&q->held, &h->link);
+    home_clock(q->home, n->now_ms);
+    if (op.ptr[0] == CACHE_ENTRY_CLEAR) {
+        home_applied_all(q->home, index);
+    }
+    struct buf keys = {0};
+    buf_append_slice(&keys, buf_slice(&h->keys));
+    each_key(&keys, home_applied, q->home, h->writer, index);
+    buf_fini(&keys);
+    home_close(q->home, index);
+}
+
+static node_id_t take_proposed(struct group_cache *q, uint64_t index)
+{
+    struct reader r = reader_of(buf_slice(&q->proposed));
+    while (reader_left(&r) > 0) {
+        uint64_t at = reader_u64(&r);
+        uint32_t node = reader_u32(&r);
+        if (at == index) {
+            buf_consume(&q->proposed, PROPOSED_BYTES);
+            return node;
+        }
+        syn_assert(at > index);
+        break;
+    }
+    return 0;
+}
+
+static void flush_applied(struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
+{
+    struct reader r = reader_of(op), a = reader_of(slice_of(q->n->cache.out.replies.ptr + res->reply_off, res->reply_len));
+    node_id_t node = take_proposed(q, index);
+    reader_u8(&r), reader_u64(&r);
+    uint64_t txn = reader_u64(&r);
+    reader_u64(&r);
+    slice_t key = reader_bytes(&r);
+    reader_u32(&a), reader_bytes(&a), reader_u64(&a);
+    uint64_t version = reader_u64(&a);
+    if (r.ok && a.ok && node != 0) {
+        home_flushed(q->home, node, key, txn, version);
+    }
+}
+
+static void told_home(struct node *n, struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
+{
+    struct reader r = reader_of(op);
+    home_clock(q->home, n->now_ms);
+    switch (reader_u8(&r)) {
+    case CACHE_ENTRY_BATCH:
+    case CACHE_ENTRY_ATOMIC:
+    case CACHE_ENTRY_CLEAR: write_applied(n, q, index, op, res); break;
+    case CACHE_ENTRY_FLUSH: flush_applied(q, index, op, res); break;
+    case CACHE_ENTRY_FENCE:
+        reader_u64(&r), reader_u64(&r), reader_u64(&r);
+        home_fenced(q->home, reader_bytes(&r));
+        break;
+    case CACHE_ENTRY_HOLD: home_held(q->home, reader_u32(&r)); break;
+    default: break;
+    }
+}
+
+static void tell_dropped(struct home *h, node_id_t writer, slice_t key, uint64_t arg)
+{
+    uint64_t seq;
+    (void)writer, (void)arg;
+    home_owned(h, 0, key, &seq);
+}
+
+/* A write that nobody waits for any more: it was answered long ago. */
+static void write_dropped(struct node *n, struct group_cache *q, slice_t op)
+{
+    struct buf keys = {0};
+    home_clock(q->home, n->now_ms);
+    if (write_keys(op, &keys)) {
+        each_key(&keys, tell_dropped, q->home, 0, 0);
+    }
+    buf_fini(&keys);
+}
+
+/* H3 */
+void cache_apply(struct node *n, struct node_group *g, uint64_t index, slice_t op)
+{
+    struct group_cache *q = &g->cache;
+    struct cache_out *out = &n->cache.out;
+    cache_out_clear(out);
+    cache_sm_apply(q->sm, index, g->applied_time, op, out);
+    if (n->observer.cache_applied != NULL) {
+        n->observer.cache_applied(n->observer.arg, g->id, index, g->applied_time, op, out);
+    }
+    if (q->home != NULL && out->n_results > 0) {
+        told_home(n, q, index, op, &out->results[0]);
+    } else if (q->home != NULL) {
+        write_dropped(n, q, op);
+    }
+    if (q->due_index != 0 && index >= q->due_index) {
+        q->due_index = 0;
+    }
+}
+
+void cache_lead(struct node *n, struct node_group *g)
+{
+    struct group_cache *q = &g->cache;
+    syn_assert(q->home == NULL);
+    node_id_t holders[CACHE_HOLDERS_MAX];
+    uint32_t count = cache_sm_holders(q->sm, holders);
+    struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back};
+    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release};
+    q->home = home_new(&o, &io, n->now_ms, holders, count);
+    home_timers(q->home);
+}
+
+/* --- duties */
+
+uint64_t cache_next_due_ms(const struct node_group *g)
+{
+    return g->cache.due_index == 0 ? cache_sm_next_due_ms(g->cache.sm) : UINT64_MAX;
+}
+
+void cache_due_duty(struct node *n, struct node_group *g)
+{
+    struct group_cache *q = &g->cache;
+    if (!g->ready || q->due_index != 0 || n->now_ms < q->due_retry_ms) {
+        return;
+    }
+    uint64_t now = group_log_now(n, g), index;
+    if (cache_sm_next_due_ms(q->sm) > now) {
+        return;
+    }
+    struct buf e = {0};
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, CACHE_ENTRY_DUE, (struct request_id){0}, 0);
+    buf_put_u64(&e, now);
+    if (!n->space_low && propose(q, &e, &index)) {
+        q->due_index = index;
+    } else {
+        q->due_retry_ms = n->now_ms + DUE_RETRY_MS;
+    }
+    buf_fini(&e);
+}
+
+/* Nodes that have left the cluster are no longer waited for. */
+void cache_housekeeping(struct node *n, struct node_group *g)
+{
+    node_id_t holders[CACHE_HOLDERS_MAX];
+    uint32_t count = group_leads(g) && g->ready ? cache_sm_holders(g->cache.sm, holders) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (holders[i] != n->opt.self && node_peer_of(n, holders[i]) == NULL && propose_node(&g->cache, CACHE_ENTRY_UNHOLD, holders[i])) {
+            return; /* one at a time */
+        }
+    }
+}
+
+uint64_t cache_digest(const struct node_group *g)
+{
+    return cache_sm_digest(g->cache.sm);
+}
+
+void cache_check(const struct node *n, const struct node_group *g)
+{
+    if ((n->turn_no + g->id) % CHECK_TURNS == 0) {
+        cache_sm_check(g->cache.sm);
+    }
+}
+
+/* --- queries */
+
+struct scan { struct buf *out; uint32_t n; };
+
+static void scan_key(void *arg, slice_t key)
+{
+    struct scan *s = arg;
+    buf_put_bytes(s->out, key);
+    s->n++;
+}
+
+static void answer_scan(struct node_group *g, uint64_t now, struct reader *r, struct buf *reply)
+{
+    uint64_t cursor = reader_u64(r);
+    uint32_t count = reader_u32(r);
+    struct scan s = {.out = reply};
+    size_t at = reply->len;
+    buf_put_u64(reply, 0);
+    buf_put_u32(reply, 0);
+    uint64_t next = cache_sm_scan(g->cache.sm, cursor, count, now, scan_key, &s);
+    le64_put(reply->ptr + at, next);
+    le32_put(reply->ptr + at + 8, s.n);
+}
+
+static void answer_state(struct node_group *g, uint64_t now, struct reader *r, struct buf *reply)
+{
+    slice_t key = reader_bytes(r);
+    struct cache_item item;
+    struct home_key_info info = {0};
+    uint64_t version;
+    cache_sm_get(g->cache.sm, key, now, &item, &version);
+    if (g->cache.home != NULL) {
+        home_info(g->cache.home, key, &info);
+    }
+    buf_put_u64(reply, g->term);
+    buf_put_u64(reply, version);
+    buf_put_u8(reply, item.exists);
+    buf_put_u8(reply, (uint8_t)info.state);
+    buf_put_u32(reply, info.owner);
+    buf_put_u32(reply, info.n_sharers);
+    for (uint32_t i = 0; i < info.n_sharers; i++) {
+        buf_put_u32(reply, info.sharers[i]);
+    }
+}
+
+/* Replies are the cache's own bytes (node_cache.h); an error is RESP. */
+bool cache_query_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply)
+{
+    struct reader r = reader_of(query);
+    uint64_t now = group_log_now(n, g);
+    struct cache_sm_stats st;
+    buf_put_u8(reply, 1);
+    switch (reader_u8(&r)) {
+    case CACHE_QUERY_VOUCH: cache_vouched(n, g, query); return false;
+    case CACHE_QUERY_SCAN: answer_scan(g, now, &r, reply); return true;
+    case CACHE_QUERY_STATE: answer_state(g, now, &r, reply); return true;
+    case CACHE_QUERY_COUNT:
+        cache_sm_stats(g->cache.sm, &st);
+        buf_put_u64(reply, st.keys);
+        buf_put_u64(reply, st.bytes);
+        return true;
+    default:
+        buf_clear(reply);
+        resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
+        return true;
+    }
+}
