@@ -409,6 +409,7 @@ void node_step(struct node *n, struct event *ev, struct effects *fx)
     n->now_ms = ev->now_ms;
     n->wall_ms = ev->wall_ms;
     n->fx = fx;
+    cacher_clock(n->cache.cacher, n->now_ms, n->wall_ms);
     if (!n->begun) {
         node_begin(n);
     }
