@@ -250,7 +250,7 @@ static void on_claim(struct entry_of *e, struct reader *r, struct reader *reply,
     uint32_t n = code == QUEUE_DONE ? reader_u32(reply) : 0, left = c.count;
     struct delivery d;
     bool have = n > 0 && queue_get_delivery(reply, &d);
-    for (uint32_t i = 0; i < c.n_parts && left > 0 && !e->s->failed; i++) {
+    for (uint32_t i = 0; i < c.n_parts && !e->s->failed; i++) {
         const uint8_t *part = c.parts.ptr + (size_t)((c.rotate + i) % c.n_parts) * 12;
         struct model_partition *p = le32_get(part) < t->config.partitions ? &t->parts[le32_get(part)] : NULL;
         if (p == NULL || p->group != e->group) {

@@ -255,7 +255,7 @@ void queue_op_claim(struct queue_sm *sm, struct reader *r)
     struct claim_refusal no = {0};
     size_t count = cl.out->len;
     buf_put_u32(cl.out, 0);
-    for (uint32_t i = 0; i < c.n_parts && cl.left > 0; i++) {
+    for (uint32_t i = 0; i < c.n_parts; i++) { /* also when nothing is left to take: each begins, or is taken over, now */
         uint32_t at = (uint32_t)(((uint64_t)c.rotate + i) % c.n_parts);
         const uint8_t *part = c.parts.ptr + (size_t)at * 12;
         claim_part(sm, &cl, t, (struct claim_part){le32_get(part), le64_get(part + 4)}, &no);
