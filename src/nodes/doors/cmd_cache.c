@@ -149,6 +149,16 @@ void handle_cache_renamenx(struct call *c)
     two_keys(c, CACHE_MULTI_RENAMENX);
 }
 
+static bool digits(slice_t s)
+{
+    size_t from = s.len > 1 && s.ptr[0] == '-';
+    bool all = s.len > from && s.len < 20;
+    for (size_t i = from; i < s.len; i++) {
+        all &= s.ptr[i] >= '0' && s.ptr[i] <= '9';
+    }
+    return all;
+}
+
 void handle_cache_copy(struct call *c)
 {
     bool replace = false;
@@ -158,7 +168,8 @@ void handle_cache_copy(struct call *c)
         } else if (slice_ieq(c->argv[i], "DB") && i + 1 < c->argc && slice_eq(c->argv[i + 1], slice_str("0"))) {
             i++;
         } else {
-            call_error(c, "ERR", slice_ieq(c->argv[i], "DB") ? "DB index is out of range" : "syntax error");
+            bool db = slice_ieq(c->argv[i], "DB") && i + 1 < c->argc;
+            call_error(c, "ERR", !db ? "syntax error" : digits(c->argv[i + 1]) ? "DB index is out of range" : "value is not an integer or out of range");
             return;
         }
     }
@@ -219,11 +230,7 @@ void handle_cache_flushall(struct call *c)
 
 void handle_cache_object(struct call *c)
 {
-    if (c->argc != 3) {
-        call_error(c, "ERR", "wrong number of arguments for 'object' command");
-        return;
-    }
-    if (cache_key_ok(c, c->argv[2])) {
+    if (c->argc < 3 || cache_key_ok(c, c->argv[2])) { /* of too few words, what is missing is said there */
         cache_submit(c, c->argv, c->argc, NULL, 0);
     }
 }

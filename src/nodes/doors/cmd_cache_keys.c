@@ -23,6 +23,7 @@ struct keys_walk {
     uint64_t cursor;
     uint32_t count;
     bool no_type;               /* SCAN ... TYPE something else */
+    bool by_match;              /* the empty pattern matches the empty key */
     struct buf match;
     uint64_t found;
     struct buf out;
@@ -82,7 +83,7 @@ static bool take_keys(struct keys_walk *w, struct reader *r)
         if (w->kind == KEYS_RANDOM && w->found > 0) {
             continue;
         }
-        if (!w->no_type && (w->match.len == 0 || glob_match(buf_slice(&w->match), key))) {
+        if (!w->no_type && (!w->by_match || glob_match(buf_slice(&w->match), key))) {
             resp_bulk(&w->out, key);
             w->found++;
         }
@@ -157,6 +158,7 @@ void handle_dbsize(struct call *c)
 void handle_keys(struct call *c)
 {
     struct keys_walk *w = walk_new(c, KEYS_ALL);
+    w->by_match = true;
     buf_append_slice(&w->match, c->argv[1]);
     walk_ask(c->n, w);
 }
@@ -186,7 +188,7 @@ void handle_scan(struct call *c)
 {
     uint64_t cursor, count = SCAN_COUNT;
     slice_t match = SLICE_NONE;
-    bool no_type = false;
+    bool no_type = false, by_match = false;
     if (!scan_cursor(c->argv[1], &cursor)) {
         call_error(c, "ERR", "invalid cursor");
         return;
@@ -195,12 +197,14 @@ void handle_scan(struct call *c)
         bool has = i + 1 < c->argc;
         if (has && slice_ieq(c->argv[i], "MATCH")) {
             match = c->argv[i + 1];
+            by_match = true;
         } else if (has && slice_ieq(c->argv[i], "COUNT")) {
-            if (!scan_cursor(c->argv[i + 1], &count) || count > INT64_MAX) {
+            bool below = c->argv[i + 1].len > 1 && c->argv[i + 1].ptr[0] == '-';
+            if (!scan_cursor(slice_of(c->argv[i + 1].ptr + below, c->argv[i + 1].len - below), &count) || count > INT64_MAX) {
                 call_error(c, "ERR", "value is not an integer or out of range");
                 return;
             }
-            if (count == 0) {
+            if (below || count == 0) {
                 call_error(c, "ERR", "syntax error");
                 return;
             }
@@ -216,6 +220,7 @@ void handle_scan(struct call *c)
     w->cursor = cursor / c->n->opt.groups;
     w->count = count < SCAN_PAGE ? (uint32_t)count : SCAN_PAGE;
     w->no_type = no_type;
+    w->by_match = by_match;
     buf_append_slice(&w->match, match);
     walk_ask(c->n, w);
 }
