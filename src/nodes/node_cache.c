@@ -398,6 +398,15 @@ static void flush_applied(struct group_cache *q, uint64_t index, slice_t op, con
     }
 }
 
+/* Lines count a time to live by themselves; who tracks a key wants to hear of its end. */
+static void due_applied(struct node *n, struct group_cache *q, uint64_t index, const struct cache_result *res)
+{
+    for (uint32_t i = 0; i < res->n_touched; i++) {
+        home_applied(q->home, 0, n->cache.out.touched[res->first_touched + i].key, index);
+    }
+    home_close(q->home, index);
+}
+
 static void told_home(struct node *n, struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
 {
     struct reader r = reader_of(op);
@@ -411,6 +420,7 @@ static void told_home(struct node *n, struct group_cache *q, uint64_t index, sli
         reader_u64(&r), reader_u64(&r), reader_u64(&r);
         home_fenced(q->home, reader_bytes(&r));
         break;
+    case CACHE_ENTRY_DUE: due_applied(n, q, index, res); break;
     case CACHE_ENTRY_HOLD: home_held(q->home, reader_u32(&r)); break;
     default: break;
     }

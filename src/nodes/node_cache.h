@@ -92,6 +92,8 @@ enum cache_query_kind {
 
 /* doors/cache_door.c */
 void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp);
+void doors_cache_gone(struct node *n, slice_t key);         /* this node's copy is old, or no more */
+void doors_cache_lost(struct node *n, uint32_t group);      /* all of the group */
 void doors_cache_seen(struct node *n, node_id_t from, const struct cache_msg *m); /* LOOK and SEEN */
 
 #endif

@@ -93,6 +93,17 @@ static void on_reply(void *arg, uint64_t cookie, slice_t resp)
     doors_cache_reply(arg, cookie, resp);
 }
 
+static void on_gone(void *arg, uint32_t group, slice_t key)
+{
+    (void)group;
+    doors_cache_gone(arg, key);
+}
+
+static void on_lost(void *arg, uint32_t group)
+{
+    doors_cache_lost(arg, group);
+}
+
 static void batch_free(struct node *n, struct cache_batch *b)
 {
     if (n->groups[b->group].cache.batch == b) {
@@ -230,7 +241,7 @@ void cacher_open(struct node *n)
     struct cacher_options co = {.groups = o->groups, .hash_key = n->hash_key, .back = o->cache_back, .entries_max = o->cache_entries,
                                 .bytes_max = o->cache_bytes, .policy = o->cache_s3fifo ? LINES_S3FIFO : LINES_LRU, .lease_ms = o->cache_lease_ms,
                                 .flush_ms = o->cache_flush_ms, .first_txn = o->incarnation << TXN_SHIFT};
-    struct cacher_io io = {n, on_send, on_reply, on_write};
+    struct cacher_io io = {n, on_send, on_reply, on_write, on_gone, on_lost};
     list_init(&n->cache.batches);
     list_init(&n->cache.filling);
     cache_out_init(&n->cache.out);

@@ -208,7 +208,7 @@ static void cacher_open(struct world *w, uint8_t node)
     refs[node] = (struct world_ref){w, node};
     struct cacher_options o = {.groups = 1, .hash_key = 1, .back = w->back, .lease_ms = WORLD_LEASE_MS, .flush_ms = 50000,
                                .first_txn = (uint64_t)w->lives[node] * 1000};
-    struct cacher_io io = {&refs[node], from_cacher, on_reply, on_write};
+    struct cacher_io io = {.arg = &refs[node], .send = from_cacher, .reply = on_reply, .write = on_write};
     w->cachers[node] = cacher_new(&o, &io);
     cacher_clock(w->cachers[node], w->now_ms, w->now_ms);
 }

@@ -240,6 +240,13 @@ static void count_snoop(struct cacher *c, enum mesi_event ev, uint8_t from)
     c->stats.downgraded += ev == MESI_DOWN && had;
 }
 
+static void tell_gone(struct cacher *c, const struct line *l)
+{
+    if (c->io.gone != NULL) {
+        c->io.gone(c->io.arg, l->group, line_key(l));
+    }
+}
+
 void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const struct cache_msg *m, struct waiter *w)
 {
     (void)w;
@@ -258,6 +265,9 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
         ack(c, l, m, (act & ACT_ACKD) != 0);
     }
     l->state = cell->next;
+    if (is_readable(from) && !is_readable(cell->next)) {
+        tell_gone(c, l);
+    }
     if (act & ACT_DROP) {
         line_drop(c, l);
     }
@@ -311,8 +321,12 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
         if (take_change(c, l)) {
             l->state = cell->next;
             line_set_dirty(c, l, true);
+            tell_gone(c, l);
         }
         return;
+    }
+    if (is_readable(l->state) && !is_readable(cell->next)) {
+        tell_gone(c, l);
     }
     l->state = cell->next;
     if (act & ACT_STALL) {

@@ -26,6 +26,9 @@ struct cacher_io {
     void (*reply)(void *arg, uint64_t cookie, slice_t resp);
     /* A write that goes through: to the home, with others of this turn. cacher_wrote is called for each, once. */
     void (*write)(void *arg, uint32_t group, slice_t key, slice_t op, uint64_t cookie);
+    /* May be NULL. A copy that could be read here cannot any more, or has another value: one key's; all of a group. */
+    void (*gone)(void *arg, uint32_t group, slice_t key);
+    void (*lost)(void *arg, uint32_t group);
 };
 
 enum cacher_outcome { CACHER_DONE, CACHER_DONE_OWNED, CACHER_NOT_DONE, CACHER_UNSURE };

@@ -123,6 +123,9 @@ void lease_end(struct cacher *c, uint32_t group)
     g->lease_end_ms = 0;
     g->ask_again_ms = 0;
     g->life++;
+    if (c->io.lost != NULL) {
+        c->io.lost(c->io.arg, group);
+    }
     struct list dirty;
     list_init(&dirty);
     while (!list_empty(&g->dirty)) {

@@ -16,6 +16,8 @@ void cache_doors_init(struct doors *d)
     list_init(&d->cache->waiting);
     list_init(&d->cache->joins);
     list_init(&d->cache->polls);
+    map_init(&d->cache->tracked);
+    list_init(&d->cache->tracked_all);
 }
 
 static void join_free(struct cache_join *j)
@@ -26,6 +28,7 @@ static void join_free(struct cache_join *j)
     }
     free(j->replies);
     buf_fini(&j->error);
+    buf_fini(&j->key);
     free(j);
 }
 
@@ -45,6 +48,10 @@ void cache_doors_free(struct doors *d)
     list_each_safe(it, &c->polls) {
         poll_free(CONTAINER_OF(it, struct cache_poll, link));
     }
+    for (uint32_t i = 0; i < c->cap_asks; i++) {
+        free(c->asks[i].used ? c->asks[i].key : NULL);
+    }
+    map_fini(&c->tracked);
     buf_fini(&c->op);
     free(c->asks);
     free(c);
@@ -148,6 +155,11 @@ void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp)
     } else {
         to_conn(n, a.conn, a.slot, resp);
     }
+    struct conn *conn = a.key != NULL ? conn_find(n, a.conn) : NULL;
+    if (conn != NULL && conn->tracking && !(resp.len > 0 && resp.ptr[0] == '-')) {
+        track_read(n, conn, slice_of(a.key, a.key_len));
+    }
+    free(a.key);
 }
 
 void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part)
@@ -156,7 +168,12 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
     enum cache_access access;
     buf_clear(&d->op);
     buf_clear(c->reply);
-    if (!cache_op_encode(argv, argc, &d->op, &access, c->reply)) {
+    bool ok = cache_op_encode(argv, argc, &d->op, &access, c->reply);
+    if (ok && access == CACHE_WRITES && c->n->stopping && c->n->opt.cache_back) {
+        resp_error(c->reply, "LOADING", "this node is shutting down and writes back no more: nothing was done, ask another node");
+        ok = false;
+    }
+    if (!ok) {
         if (join != NULL) {
             struct buf error = {0};
             buf_append_slice(&error, buf_slice(c->reply));
@@ -169,7 +186,16 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
     slice_t key = argv[slice_ieq(argv[0], "OBJECT") ? 2 : 1];
     c->later = true;
     uint64_t cookie = ask_new(c, access == CACHE_WRITES, join, part);
+    if (access == CACHE_READS && track_wants(c->conn)) {
+        struct cache_ask *a = &d->asks[(uint32_t)cookie];
+        a->key = malloc(key.len + 1);
+        syn_assert(a->key != NULL);
+        memcpy(a->key, key.ptr, key.len);
+        a->key_len = (uint32_t)key.len;
+    }
+    d->writer = c->conn->id;
     cacher_op(c->n->cache.cacher, cache_group(c->n, key), key, buf_slice(&d->op), access, cookie);
+    d->writer = 0;
 }
 
 struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n)
@@ -177,11 +203,27 @@ struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uin
     struct cache_join *j = calloc(1, sizeof *j);
     syn_assert(j != NULL && n > 0);
     *j = (struct cache_join){.kind = kind, .conn = c->conn->id, .slot = c->slot, .n = n, .left = n};
-    j->replies = kind == JOIN_ARRAY ? calloc(n, sizeof *j->replies) : NULL;
-    syn_assert(kind != JOIN_ARRAY || j->replies != NULL);
+    bool keeps = kind == JOIN_ARRAY || kind == JOIN_ENTRY;
+    j->replies = keeps ? calloc(n, sizeof *j->replies) : NULL;
+    syn_assert(!keeps || j->replies != NULL);
     list_push_back(&c->n->doors->cache->joins, &j->link);
     c->later = true;
     return j;
+}
+
+static void put_entry(struct node *n, const struct cache_join *j, struct buf *out)
+{
+    uint64_t version;
+    enum mesi_state s = cacher_state(n->cache.cacher, cache_group(n, buf_slice(&j->key)), buf_slice(&j->key), &version);
+    resp_map(out, 4);
+    resp_bulk_str(out, "key");
+    resp_bulk(out, buf_slice(&j->key));
+    resp_bulk_str(out, "value");
+    buf_append_slice(out, buf_slice(&j->replies[0]));
+    resp_bulk_str(out, "version");
+    resp_u64(out, version);
+    resp_bulk_str(out, "state");
+    resp_bulk_str(out, MESI_STATE_NAMES[s]);
 }
 
 static void join_end(struct node *n, struct cache_join *j)
@@ -193,6 +235,8 @@ static void join_end(struct node *n, struct cache_join *j)
         resp_int(&out, j->sum);
     } else if (j->kind == JOIN_OK) {
         resp_simple(&out, "OK");
+    } else if (j->kind == JOIN_ENTRY) {
+        put_entry(n, j, &out);
     } else {
         resp_array(&out, j->n);
         for (uint32_t i = 0; i < j->n; i++) {
@@ -210,7 +254,7 @@ void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice
         if (j->error.len == 0) {
             buf_append_slice(&j->error, reply);
         }
-    } else if (j->kind == JOIN_ARRAY) {
+    } else if (j->kind == JOIN_ARRAY || j->kind == JOIN_ENTRY) {
         buf_append_slice(&j->replies[part], reply);
     } else if (j->kind == JOIN_SUM) {
         struct reader r = reader_of(reply);

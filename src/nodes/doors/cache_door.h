@@ -6,7 +6,7 @@
 #include "nodes/doors/door.h"
 
 /* One command's answers, from several keys, groups or nodes. */
-enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK };
+enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK, JOIN_ENTRY /* one value, with what this node knows of it */ };
 
 struct cache_join {
     struct list link;
@@ -16,6 +16,7 @@ struct cache_join {
     uint32_t n, left;
     int64_t sum;
     struct buf error;           /* the first */
+    struct buf key;             /* ENTRY */
     struct buf *replies;        /* ARRAY: n of them */
 };
 
@@ -29,6 +30,8 @@ struct cache_ask {
     bool write;
     struct cache_join *join;
     uint32_t part;
+    uint8_t *key;               /* of a read that is tracked, else NULL; owned */
+    uint32_t key_len;
 };
 
 /* Questions to all nodes about their lines: CACHE.STATE, CACHE.INVALIDATE. */
@@ -50,6 +53,9 @@ struct cache_doors {
     struct cache_ask *asks;
     uint32_t n_asks, cap_asks, free_ask;
     struct list waiting, joins, polls;
+    struct map tracked;         /* track.c */
+    struct list tracked_all;    /* oldest first */
+    conn_id_t writer;           /* whose command is being executed */
     struct buf op;
     uint64_t next_txn;
 };

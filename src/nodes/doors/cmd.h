@@ -96,6 +96,7 @@ void handle_cache_renamenx(struct call *c);
 void handle_cache_copy(struct call *c);
 void handle_cache_flushall(struct call *c);
 void handle_cache_object(struct call *c);
+void handle_cache_look(struct call *c);
 void handle_cache_state(struct call *c);
 void handle_cache_invalidate(struct call *c);
 void handle_cache_flush(struct call *c);

@@ -27,6 +27,9 @@ void handle_cache_get(struct call *c)
         } else {
             resp_null(c->reply);
         }
+        if (track_wants(c->conn)) {
+            track_read(c->n, c->conn, c->argv[1]);
+        }
         return;
     }
     cache_submit(c, c->argv, c->argc, NULL, 0);
@@ -236,6 +239,16 @@ void handle_cache_object(struct call *c)
 }
 
 /* --- the cache itself */
+
+void handle_cache_look(struct call *c)
+{
+    if (cache_key_ok(c, c->argv[1])) {
+        struct cache_join *j = cache_join_new(c, JOIN_ENTRY, 1);
+        const slice_t argv[] = {SLICE_LIT("GET"), c->argv[1]};
+        buf_append_slice(&j->key, c->argv[1]);
+        cache_submit(c, argv, 2, j, 0);
+    }
+}
 
 void handle_cache_state(struct call *c)
 {

@@ -245,18 +245,6 @@ static void client_kill(struct call *c)
     }
 }
 
-static void client_tracking_info(struct call *c)
-{
-    resp_map(c->reply, 3);
-    resp_bulk_str(c->reply, "flags");
-    resp_set(c->reply, 1);
-    resp_bulk_str(c->reply, "off");
-    resp_bulk_str(c->reply, "redirect");
-    resp_int(c->reply, -1);
-    resp_bulk_str(c->reply, "prefixes");
-    resp_array(c->reply, 0);
-}
-
 void handle_client(struct call *c)
 {
     slice_t sub = c->argv[1];
@@ -284,8 +272,10 @@ void handle_client(struct call *c)
         resp_simple(c->reply, "OK");
     } else if (slice_ieq(sub, "TRACKINGINFO")) {
         client_tracking_info(c);
-    } else if (slice_ieq(sub, "TRACKING") && c->argc > 2 && slice_ieq(c->argv[2], "OFF")) {
-        resp_simple(c->reply, "OK");
+    } else if (slice_ieq(sub, "TRACKING") && c->argc > 2) {
+        client_tracking(c);
+    } else if (slice_ieq(sub, "CACHING") && c->argc == 3) {
+        client_caching(c);
     } else {
         call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try CLIENT HELP.",
                    (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);

@@ -152,6 +152,8 @@ static const struct command COMMANDS[] = {
     {"SCAN", -2, CMD_READ, handle_scan, "generic", "Lists keys page by page.", "cursor [MATCH pattern] [COUNT count] [TYPE type]", "0.3.0", 0, 0, 0},
     {"FLUSHALL", -1, CMD_WRITE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
     {"FLUSHDB", -1, CMD_WRITE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
+    {"CACHE.GET", 2, CMD_READ | CMD_FAST, handle_cache_look, "cache", "Returns a value with its version, and the state of this node's line.", "key",
+     "0.3.0", 1, 1, 1},
     {"CACHE.STATE", 2, CMD_READ, handle_cache_state, "cache", "Shows the home of a key, and its line on every node.", "key", "0.3.0", 1, 1, 1},
     {"CACHE.INVALIDATE", 2, CMD_WRITE, handle_cache_invalidate, "cache", "Drops the copies of a key on all nodes; returns how many there were.", "key",
      "0.3.0", 1, 1, 1},
@@ -367,6 +369,9 @@ void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uin
     } else {
         conn->last_command = c.cmd->name;
         c.cmd->fn(&c);
+        if (conn->caching != 0 && c.cmd->fn != handle_client) {
+            conn->caching = 0;
+        }
     }
     if (c.again) {
         conn->next_slot--;

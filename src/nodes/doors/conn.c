@@ -84,6 +84,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     list_init(&c->dirty);
     list_init(&c->watches);
     list_init(&c->consumes);
+    list_init(&c->tracked);
     struct resp_limits l;
     resp_limits_of(n, c, &l);
     resp_parser_init(&c->resp, &l);
@@ -97,6 +98,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
 
 static void conn_free(struct doors *d, struct conn *c)
 {
+    track_forget(d, c);
     map_remove(&d->conns, &c->by_id);
     list_remove(&c->all);
     list_remove(&c->dirty);

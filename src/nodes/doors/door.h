@@ -61,6 +61,9 @@ struct conn {
     size_t seen_bytes;   /* of the driver's buffer, counted already */
     struct list watches;
     struct list consumes;    /* struct consume.of_conn */
+    struct list tracked;     /* struct tracker.of_conn (track.c) */
+    bool tracking, track_optin, track_optout, track_noloop;
+    uint8_t caching;         /* CLIENT CACHING, of the next command: 1 yes, 2 no */
     const char *last_command;
     char name[64], lib_name[32], lib_ver[32], remote[64];
 };
@@ -218,6 +221,14 @@ void cache_doors_timers(struct node *n);
 
 /* cmd_cache_keys.c */
 void keys_walks_free(struct doors *d);
+
+/* track.c */
+void client_tracking(struct call *c);
+void client_caching(struct call *c);
+void client_tracking_info(struct call *c);
+bool track_wants(const struct conn *c);                               /* of the command that is executed now */
+void track_read(struct node *n, struct conn *c, slice_t key);         /* its value was just sent */
+void track_forget(struct doors *d, struct conn *c);
 
 /* watch.c */
 void watch_add(struct node *n, struct conn *c, slice_t name);

@@ -78,6 +78,12 @@ void http_topic(struct http_call *h);           /* and its dead letters */
 void http_topic_delete(struct http_call *h);
 void http_group(struct http_call *h);
 
+/* http_cache.c */
+void http_cache_get(struct http_call *h);
+void http_cache_set(struct http_call *h);
+void http_cache_invalidate(struct http_call *h);
+void http_stats(struct http_call *h);
+
 /* http_queue_view.c: replies of the queue's commands as JSON */
 void view_published(struct http_answer *a, slice_t reply);
 void view_published_many(struct http_answer *a, slice_t reply);

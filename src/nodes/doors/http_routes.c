@@ -39,6 +39,10 @@ static const struct route ROUTES[] = {
     {"/topic/", METHOD_GET, http_topic},
     {"/topic/", METHOD_DELETE, http_topic_delete},
     {"/group/", METHOD_GET, http_group},
+    {"/cache", METHOD_POST, http_cache_set},
+    {"/cache/invalidate", METHOD_POST, http_cache_invalidate},
+    {"/cache/", METHOD_GET, http_cache_get},
+    {"/stats", METHOD_GET, http_stats},
 };
 enum { ROUTE_COUNT = sizeof ROUTES / sizeof ROUTES[0] };
 
