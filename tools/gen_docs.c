@@ -158,6 +158,7 @@ static const struct command_group {
     {"string", "Strings", "Values under keys, held coherently on every node: [cache.md](cache.md). As in Redis 7.0 unless that page says otherwise.\n"},
     {"bitmap", "Bits", "Of the same values.\n"},
     {"generic", "Keys", "Of the same values.\n"},
+    {"script", "Scripts", "Those that release, extend and take locks in redis-py and redlock, in any spacing; the native commands are DELEX, PEXPIRE with IFEQ, and LOCK.*.\n"},
     {"cache", "The cache itself", "Where lines are, and what they did: [cache.md](cache.md).\n"},
     {"session", "Sessions", "A session is kept alive by its client, and what was taken under it ends with it.\n"},
     {"cluster", "Cluster", ""},

@@ -165,6 +165,41 @@ tour_queue_kill() {
     cli $other QUEUE.DELETE tour
 }
 
+# The state of a key's line on a node, by CACHE.STATE.
+line_state() {
+    redis-cli -p "$(resp_of 1)" CACHE.STATE "$1" | awk -v want="n$2" '$0 == "node" { getline; n = $0 } $0 == "state" && n == want { getline; print; exit }'
+}
+
+line_is() {
+    local state
+    state=$(line_state "$1" "$2")
+    printf '    node %s: %s\n' "$2" "$state"
+    [ "$state" = "$3" ] || { printf '  NOT AS EXPECTED: line of %s on node %s should be %s\n' "$1" "$2" "$3" && tour_failed=1; }
+}
+
+tour_cache() {
+    heading "13. A cache: read on node 2, which owns the only copy (E); read on node 3, and both share it (S)."
+    cli 1 SET price 10
+    cli 1 CACHE.INVALIDATE price
+    cli 2 GET price
+    expect 10
+    line_is price 2 E
+    cli 3 GET price
+    expect 10
+    cli 1 CACHE.STATE price
+    line_is price 2 S
+    line_is price 3 S
+    heading "14. A write on node 1 takes both copies away (I) before it is acknowledged: nobody reads the old price again."
+    cli 1 SET price 12
+    expect OK
+    line_is price 2 I
+    line_is price 3 I
+    cli 2 GET price
+    expect 12
+    printf '  With CACHE_WRITE_POLICY=back the writer would hold the line modified (M) until it is flushed.\n'
+    cli 1 DEL price
+}
+
 tour() {
     local resource
     redis-cli -p "$(resp_of 1)" PING >/dev/null || die "redis-cli is missing: tools/setup.sh run"
@@ -180,7 +215,8 @@ tour() {
     tour_http
     tour_queue
     tour_queue_kill
+    tour_cache
     rm -f "$dir/bob"
     [ $tour_failed = 0 ] || { stop_cluster && die "the tour did not go as its text says"; }
-    heading "That was it. README.md has five minutes by hand; docs/locks.md and docs/queue.md say what is promised."
+    heading "That was it. README.md has five minutes by hand; docs/locks.md, docs/queue.md and docs/cache.md say what is promised."
 }

@@ -24,7 +24,7 @@ static const struct { uint32_t fields, flags; } shapes[OP_WRITES_END] = {
     [OP_INCRBY] = {A, 0},
     [OP_INCRBYFLOAT] = {A | B, OP_NEGATIVE},
     [OP_DELEX] = {0, OP_IFEQ | OP_IFNE},
-    [OP_EXPIRE] = {TIME, OP_NX | OP_XX | OP_GT | OP_LT},
+    [OP_EXPIRE] = {TIME, OP_NX | OP_XX | OP_GT | OP_LT | OP_IFEQ | OP_ADD},
     [OP_SETBIT] = {A | B, 0},
 };
 
@@ -96,7 +96,9 @@ static bool is_sound(const struct op *o)
     switch (o->kind) {
     case OP_SET: return at_most_one(o->flags & (OP_NX | OP_XX | OP_IFEQ | OP_IFNE)) && at_most_one(o->flags & (OP_OLD | OP_COUNT));
     case OP_DELEX: return o->flags != 0 && at_most_one(o->flags);
-    case OP_EXPIRE: return (!(o->flags & OP_NX) || o->flags == OP_NX) && at_most_one(o->flags & (OP_GT | OP_LT));
+    case OP_EXPIRE:
+        return (!(o->flags & OP_NX) || (o->flags & (OP_XX | OP_GT | OP_LT)) == 0) && at_most_one(o->flags & (OP_GT | OP_LT)) &&
+               (!(o->flags & OP_ADD) || (o->flags & OP_IFEQ && o->time == OP_TIME_IN));
     case OP_BITCOUNT: return !(o->flags & OP_FROM) == !(o->flags & OP_TO) && (!(o->flags & OP_BITS) || o->flags & OP_TO);
     case OP_BITPOS: return (!(o->flags & OP_TO) || o->flags & OP_FROM) && (!(o->flags & OP_BITS) || o->flags & OP_TO);
     case OP_SETRANGE: return o->a >= 0;

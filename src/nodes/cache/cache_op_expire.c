@@ -49,8 +49,10 @@ static bool allowed(const struct op_run *r, int64_t at)
 
 void run_expire(struct op_run *r)
 {
-    int64_t at = deadline(r);
-    if (!r->lives || !allowed(r, at)) {
+    const struct op *o = r->op;
+    int64_t at = o->flags & OP_ADD ? clamp((__int128)r->expire_ms + o->time_ms) : deadline(r);
+    bool refused = (o->flags & OP_IFEQ && !slice_eq(r->value, o->other)) || (o->flags & OP_ADD && r->expire_ms == 0);
+    if (!r->lives || refused || !allowed(r, at)) {
         resp_int(r->reply, 0);
         return;
     }

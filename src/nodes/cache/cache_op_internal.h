@@ -23,6 +23,7 @@ enum op_flag {
     OP_FROM = 1 << 11, OP_TO = 1 << 12,        /* BITCOUNT, BITPOS: from a, to b */
     OP_BITS = 1 << 13,                         /* BITCOUNT, BITPOS: a and b count bits */
     OP_NEGATIVE = 1 << 14,                     /* INCRBYFLOAT: the sign; BITPOS: looks for a 0 */
+    OP_ADD = 1 << 15,                          /* EXPIRE: to what is left of the expiry that there is */
 };
 
 /* What becomes of the expiry. */

@@ -188,6 +188,15 @@ static bool expire_options(struct op_words *w)
     struct op *o = w->op;
     for (uint32_t i = 3; i < w->argc; i++) {
         uint32_t flag = 0;
+        if (slice_ieq(w->argv[i], "IFEQ") && i + 1 < w->argc) {
+            o->flags |= OP_IFEQ;
+            o->other = w->argv[++i];
+            continue;
+        }
+        if (slice_ieq(w->argv[i], "ADD") && o->flags & OP_IFEQ && o->time == OP_TIME_IN) {
+            o->flags |= OP_ADD;
+            continue;
+        }
         for (size_t k = 0; k < sizeof words / sizeof words[0]; k++) {
             flag |= slice_ieq(w->argv[i], words[k].word) ? words[k].flag : 0;
         }

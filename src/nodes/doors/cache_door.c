@@ -259,7 +259,7 @@ void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice
     } else if (j->kind == JOIN_SUM) {
         struct reader r = reader_of(reply);
         struct resp_value v;
-        j->sum += resp_next(&r, &v) && v.type == RT_INT ? v.num : 0;
+        j->sum += !resp_next(&r, &v) ? 0 : v.type == RT_INT ? v.num : v.type == RT_SIMPLE; /* OK counts one */
     }
     syn_assert(j->left > 0);
     if (--j->left == 0) {

@@ -49,6 +49,9 @@ struct cache_poll {
     bool exists;
 };
 
+/* A text of a known script that came with a hash of its own (cmd_script.c). */
+struct loaded_script { char sha[41]; uint32_t known; };
+
 struct cache_doors {
     struct cache_ask *asks;
     uint32_t n_asks, cap_asks, free_ask;
@@ -56,6 +59,8 @@ struct cache_doors {
     struct map tracked;         /* track.c */
     struct list tracked_all;    /* oldest first */
     conn_id_t writer;           /* whose command is being executed */
+    struct loaded_script loaded[64];
+    uint32_t n_loaded;
     struct buf op;
     uint64_t next_txn;
 };

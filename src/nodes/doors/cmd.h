@@ -101,6 +101,10 @@ void handle_cache_state(struct call *c);
 void handle_cache_invalidate(struct call *c);
 void handle_cache_flush(struct call *c);
 void handle_cache_stats(struct call *c);
+/* cmd_script.c */
+void handle_eval(struct call *c);
+void handle_evalsha(struct call *c);
+void handle_script(struct call *c);
 /* cmd_cache_keys.c */
 void handle_dbsize(struct call *c);
 void handle_keys(struct call *c);
