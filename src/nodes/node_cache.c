@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { DUE_RETRY_MS = 20, DEDUP_MS = 120000, DEDUP_COUNT = 100000, CHECK_TURNS = 97, PROPOSED_BYTES = 12, WALL_BYTES = 8 };
+enum { DUE_RETRY_MS = 20, DEDUP_MS = 120000, DEDUP_COUNT = 100000, CHECK_TURNS = 97, PROPOSED_BYTES = 12, DIRECTORY_KEYS = 4 * 1024 * 1024 /* of all groups */ };
 
 /* Flushes are numbered by the cacher, beside the requests of its node. */
 static const uint64_t FLUSH_ORIGIN = 1ull << 63;
@@ -208,7 +208,7 @@ static void held_send(struct group_cache *q, struct cache_held *h)
     buf_put_u32(&out, count);
     for (uint32_t i = 0; i < n_keys; i++) {
         uint64_t seq = 0;
-        bool owned = q->home != NULL && home_owned(q->home, h->writer, reader_bytes(&keys), &seq) && !h->repeated;
+        bool owned = q->home != NULL && home_owned(q->home, h->writer, reader_bytes(&keys), h->ticket, &seq) && !h->repeated;
         if (i < count) {
             buf_put_bytes(&out, reader_bytes(&r));
             buf_put_u64(&out, reader_u64(&r));
@@ -430,7 +430,7 @@ static void tell_dropped(struct home *h, node_id_t writer, slice_t key, uint64_t
 {
     uint64_t seq;
     (void)writer, (void)arg;
-    home_owned(h, 0, key, &seq);
+    home_owned(h, 0, key, 0, &seq);
 }
 
 /* A write that nobody waits for any more: it was answered long ago. */
@@ -470,7 +470,8 @@ void cache_lead(struct node *n, struct node_group *g)
     syn_assert(q->home == NULL);
     node_id_t holders[CACHE_HOLDERS_MAX];
     uint32_t count = cache_sm_holders(q->sm, holders);
-    struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back};
+    struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back,
+                             .keys_max = DIRECTORY_KEYS / n->opt.groups + 1};
     struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release};
     q->home = home_new(&o, &io, n->now_ms, holders, count);
     home_timers(q->home);

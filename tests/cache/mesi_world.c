@@ -195,7 +195,7 @@ static void on_release(void *arg, uint64_t ticket)
             uint8_t node = w->held_replies[i].node, key = w->held_replies[i].key;
             uint64_t seq, cookie = w->held_replies[i].cookie, before = w->held_replies[i].before;
             w->held_replies[i] = w->held_replies[--w->n_held];
-            bool ours = home_owned(w->homes[r->number], node + 1u, key_name(key), &seq);
+            bool ours = home_owned(w->homes[r->number], node + 1u, key_name(key), ticket, &seq);
             result(w, node, key, cookie, ours, w->epoch, before, ticket, seq, false);
             return;
         }
@@ -224,14 +224,14 @@ static void home_open(struct world *w, uint8_t node)
         }
     }
     refs[at] = (struct world_ref){w, (uint8_t)at};
-    struct home_options o = {.epoch = ++w->epoch, .lease_ms = WORLD_LEASE_MS, .hash_key = 2, .back = w->back};
+    struct home_options o = {.epoch = ++w->epoch, .lease_ms = WORLD_LEASE_MS, .hash_key = 2, .back = w->back, .keys_max = w->directory};
     struct home_io io = {&refs[at], from_home, lookup, on_flush, on_fence, on_hold, on_vouch, on_release};
     w->home_node[at] = node;
     w->homes[at] = home_new(&o, &io, w->now_ms, holders, n);
     home_timers(w->homes[at]);
 }
 
-void world_open(struct world *w, uint32_t nodes, uint32_t keys, bool back)
+void world_open(struct world *w, uint32_t nodes, uint32_t keys, bool back, uint64_t directory)
 {
     memset(w, 0, sizeof *w);
     memset(order_of, 0, sizeof order_of);
@@ -240,6 +240,7 @@ void world_open(struct world *w, uint32_t nodes, uint32_t keys, bool back)
     w->n_nodes = nodes;
     w->n_keys = keys;
     w->back = back;
+    w->directory = directory;
     w->now_ms = 1000000;
     for (uint8_t i = 0; i < nodes; i++) {
         cacher_open(w, i);

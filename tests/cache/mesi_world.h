@@ -16,6 +16,7 @@ struct world_memory { uint64_t version; uint8_t value; };
 struct world {
     uint32_t n_nodes, n_keys;
     bool back;
+    uint64_t directory;                  /* keys at most; 0: no bound */
     uint64_t now_ms, epoch, index;
     struct cacher *cachers[WORLD_NODES];
     struct cacher_io cacher_io[WORLD_NODES];
@@ -40,7 +41,7 @@ struct world {
 
 struct world_ref { struct world *w; uint8_t number; }; /* arg of the callbacks */
 
-void world_open(struct world *w, uint32_t nodes, uint32_t keys, bool back);
+void world_open(struct world *w, uint32_t nodes, uint32_t keys, bool back, uint64_t directory);
 void world_close(struct world *w);
 void world_read(struct world *w, uint8_t node, uint8_t key);
 void world_write(struct world *w, uint8_t node, uint8_t key);

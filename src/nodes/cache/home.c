@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum { BOUND_LOOKS = 4 };
+
 struct home *home_new(const struct home_options *o, const struct home_io *io, uint64_t now_ms, const node_id_t *holders, uint32_t n)
 {
     struct home *h = calloc(1, sizeof *h);
@@ -23,6 +25,7 @@ struct home *home_new(const struct home_options *o, const struct home_io *io, ui
     map_init(&h->keys);
     map_init(&h->tickets);
     list_init(&h->snooping);
+    list_init(&h->order);
     return h;
 }
 
@@ -79,6 +82,37 @@ struct home_key *home_key_find(struct home *h, slice_t key)
     return n != NULL ? CONTAINER_OF(n, struct home_key, by_key) : NULL;
 }
 
+static uint64_t bit(uint8_t slot)
+{
+    return slot == NO_SLOT ? 0 : 1ull << slot;
+}
+
+static uint64_t copies(const struct home_key *k)
+{
+    return k->sharers | bit(k->owner);
+}
+
+static bool is_stable(const struct home_key *k)
+{
+    return k->state == HOME_I || k->state == HOME_S || k->state == HOME_O;
+}
+
+static void snoop(struct home *h, struct home_key *k, enum cache_msg_kind kind, uint64_t whom);
+
+/* Cachers give clean lines up without a word, so the directory would only grow. A few of the oldest are looked at each time. */
+static void keys_bound(struct home *h, const struct home_key *but)
+{
+    for (int i = 0; h->o.keys_max > 0 && h->keys.count > h->o.keys_max && i < BOUND_LOOKS; i++) {
+        struct home_key *k = CONTAINER_OF(h->order.next, struct home_key, order);
+        list_remove(&k->order);
+        list_push_back(&h->order, &k->order);
+        if (k != but && is_stable(k) && copies(k) != 0 && k->pins == 0) {
+            k->state = HOME_X; /* as for a new owner, and then there is none */
+            snoop(h, k, CACHE_MSG_INV, copies(k));
+        }
+    }
+}
+
 static struct home_key *key_make(struct home *h, slice_t key)
 {
     struct home_key *k = home_key_find(h, key);
@@ -93,6 +127,8 @@ static struct home_key *key_make(struct home *h, slice_t key)
     list_init(&k->asking);
     list_init(&k->tickets);
     map_insert(&h->keys, &k->by_key, hash_bytes(h->o.hash_key, key));
+    list_push_back(&h->order, &k->order);
+    keys_bound(h, k);
     return k;
 }
 
@@ -101,18 +137,9 @@ static void key_tidy(struct home *h, struct home_key *k)
     if (k->pins == 0 && k->state == HOME_I && k->writes == 0 && k->flush_txn == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
         syn_assert(k->waiting == 0 && k->sharers == 0 && k->owner == NO_SLOT);
         map_remove(&h->keys, &k->by_key);
+        list_remove(&k->order);
         free(k);
     }
-}
-
-static uint64_t bit(uint8_t slot)
-{
-    return slot == NO_SLOT ? 0 : 1ull << slot;
-}
-
-static uint64_t copies(const struct home_key *k)
-{
-    return k->sharers | bit(k->owner);
 }
 
 /* The newest snoop, to everybody who has not answered it. */
@@ -239,11 +266,6 @@ static void tickets_release(struct home *h, struct home_key *k)
         }
     }
     k->pins--;
-}
-
-static bool is_stable(const struct home_key *k)
-{
-    return k->state == HOME_I || k->state == HOME_S || k->state == HOME_O;
 }
 
 /* The name of a stable state is who has copies: one that gave its copy up for a write is none of them. */
@@ -419,6 +441,7 @@ void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket
 {
     struct home_key *k = key_make(h, key);
     uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
+    k->newest = ticket;
     if ((copies(k) & ~bit(slot)) != 0) { /* somebody got a copy since it was proposed */
         step(h, k, HOME_WRITE_O, &(struct cause){.slot = slot});
     }
@@ -464,7 +487,7 @@ void home_close(struct home *h, uint64_t ticket)
     }
 }
 
-bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t *seq)
+bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, uint64_t *seq)
 {
     struct home_key *k = home_key_find(h, key);
     uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
@@ -474,7 +497,7 @@ bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t *seq)
         return false;
     }
     k->writes--;
-    bool ours = slot != NO_SLOT && home_holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && list_empty(&k->asking);
+    bool ours = slot != NO_SLOT && home_holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && k->newest == ticket && list_empty(&k->asking);
     if (ours) {
         k->state = HOME_O;
         k->owner = slot;
@@ -490,7 +513,7 @@ void home_applied_all(struct home *h, uint64_t ticket)
     while (n != NULL) {
         struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
         n = map_next(&h->keys, n);
-        if (copies(k) != 0) {
+        if (copies(k) != 0 || k->writes > 0) {
             home_applied(h, 0, slice_of(k->key, k->key_len), ticket);
         }
     }

@@ -14,6 +14,7 @@ struct home_options {
     uint64_t lease_ms;
     uint64_t hash_key;
     bool back;               /* owners may be dirty */
+    uint64_t keys_max;       /* of the directory: beyond it the copies of the oldest are called back; 0: no bound */
 };
 
 struct home_io {
@@ -45,8 +46,9 @@ void home_proposed(struct home *h, node_id_t writer, slice_t key);
 /* ticket: io.release is called with it when every key of it that was told of is free of older copies; home_close ends the telling. */
 void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket);
 void home_close(struct home *h, uint64_t ticket);
-/* After the release: true: the writer owns the line from now on, as of *seq. Ends what home_proposed began. */
-bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t *seq);
+/* After the release of ticket: true: the writer owns the line from now on, as of *seq. Ends what home_proposed began. Tickets of several keys are released in
+ * another order than applied: only the last write's value is memory's. */
+bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, uint64_t *seq);
 void home_applied_all(struct home *h, uint64_t ticket); /* everything was deleted */
 /* What home_flush or home_fence put into the log is applied. version 0: memory has something newer. */
 void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uint64_t version);

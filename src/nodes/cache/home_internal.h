@@ -27,12 +27,14 @@ struct ticket { struct map_node by_no; uint64_t no; uint32_t keys; bool closed; 
 
 struct home_key {
     struct map_node by_key;
+    struct list order;       /* home.order */
     struct list snooping;    /* home.snooping while waiting != 0; else unlinked (next NULL) */
     struct list asking;      /* requests that wait, in order */
     struct list tickets;     /* struct ticket_ref */
     uint64_t sharers, waiting;
     uint64_t snoop_seq, resend_ms;
     uint64_t flush_txn;      /* in the log; 0: none */
+    uint64_t newest;         /* ticket of the last write that memory has */
     uint32_t writes, tries, key_len;
     uint32_t pins;           /* who looks at it now: it is not freed under their hands */
     uint8_t state, owner, flush_slot, snoop_kind;
@@ -52,6 +54,7 @@ struct home {
     uint64_t seq;
     struct map keys, tickets;
     struct list snooping;
+    struct list order;       /* all keys, from who is next to lose its copies to the newest */
     struct home_stats stats;
 };
 
