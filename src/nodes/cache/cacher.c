@@ -411,7 +411,7 @@ void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enu
     struct flight *f = line_flight(l);
     f->writes--;
     f->unsure |= outcome == CACHER_UNSURE;
-    if ((outcome == CACHER_DONE || outcome == CACHER_DONE_OWNED) && version > f->newest) { /* answers may come in another order */
+    if ((outcome == CACHER_DONE || outcome == CACHER_DONE_OWNED) && version >= f->newest) { /* answers may come in another order; one entry's have one version */
         follow(c, l, op, before, version);
         f->newest = version;
     }
