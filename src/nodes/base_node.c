@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HOUSEKEEPING_MS = 100, SHUTDOWN_MS_MAX = 3000, HOLD_MS = 2 };
+enum { HOUSEKEEPING_MS = 100, SHUTDOWN_MS_MAX = 3000, FLUSH_MS_MIN = 300, HOLD_MS = 2 };
 
 void node_log(struct node *n, enum log_level level, const char *fmt, ...)
 {
@@ -221,9 +221,21 @@ static bool hand_over(struct node *n, struct node_group *g)
     return g->handed_over && g->handed_term == g->term && n->now_ms < g->transfer_retry_ms;
 }
 
+/* With write-back: dirty lines go to memory while their homes can take them. Nodes that stop in the same moment wait for one another's. */
+static bool lines_kept(struct node *n)
+{
+    if (!n->opt.cache_back || n->now_ms >= n->stop_at_ms - SHUTDOWN_MS_MAX / 2) {
+        return false;
+    }
+    return !cacher_flush_all(n->cache.cacher) || n->now_ms < n->stop_at_ms - SHUTDOWN_MS_MAX + FLUSH_MS_MIN;
+}
+
 /* Hands over what this node leads; stops once nothing is left, nobody is left to take it, or the time for it is over. */
 static void node_stop_duty(struct node *n)
 {
+    if (lines_kept(n)) {
+        return;
+    }
     bool leading = false;
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         struct node_group *g = &n->groups[i];
