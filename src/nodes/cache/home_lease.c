@@ -82,13 +82,19 @@ void holder_on_lease(struct home *h, node_id_t from, const struct cache_msg *m)
     try_grant(h, o);
 }
 
+/* When every lease of an earlier home is over. */
+static uint64_t active_at(const struct home *h)
+{
+    return h->began_ms + h->o.lease_ms + h->o.lease_ms / 16;
+}
+
 static void try_begin(struct home *h)
 {
     bool all = true;
     for (uint32_t i = 0; i < h->n_holders; i++) {
         all = all && (h->holders[i].reported || !h->holders[i].held);
     }
-    if (!h->active && (all || h->now_ms >= h->began_ms + h->o.lease_ms + h->o.lease_ms / 16)) {
+    if (!h->active && (all || h->now_ms >= active_at(h))) {
         h->active = true;
         for (uint32_t i = 0; i < h->n_holders; i++) {
             try_grant(h, &h->holders[i]);
@@ -182,8 +188,12 @@ void home_timers(struct home *h)
 uint64_t home_deadline(const struct home *h)
 {
     uint64_t at = UINT64_MAX;
-    if (!h->active) {
-        at = h->now_ms + TELL_EVERY_MS;
+    if (!h->active) { /* instants that stay where they are, however often somebody asks meanwhile */
+        at = active_at(h);
+        for (uint32_t i = 0; i < h->n_holders; i++) {
+            const struct holder *o = &h->holders[i];
+            at = o->held && !o->reported && o->tell_ms < at ? o->tell_ms : at;
+        }
     }
     if (h->vouching) {
         at = h->vouch_ms + VOUCH_RETRY_MS < at ? h->vouch_ms + VOUCH_RETRY_MS : at;
