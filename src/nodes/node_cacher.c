@@ -48,7 +48,9 @@ void cache_flush_links(struct node *n)
 {
     for (uint32_t i = 0; i < n->n_peers; i++) {
         struct buf *b = &n->cache.to[i];
-        if (b->len > 0) {
+        if (b->len > 0 && !peer_linked(&n->peers[i])) {
+            buf_clear(b); /* the link went down in this turn: lost, as above */
+        } else if (b->len > 0) {
             struct peer_msg m = {.kind = PEER_CACHE, .u.cache.messages = buf_slice(b)};
             links_send(n, &n->peers[i], &m);
             buf_clear(b);
