@@ -295,6 +295,15 @@ static void next(struct home *h, struct home_key *k)
     }
 }
 
+static void tell_flushed(struct home *h, const struct home_key *k, uint8_t slot, uint64_t txn, uint64_t version)
+{
+    struct cache_msg m = {.kind = CACHE_MSG_FLUSHED, .group = h->o.group, .epoch = h->o.epoch, .txn = txn, .version = version,
+                          .key = slice_of(k->key, k->key_len)};
+    if (slot != NO_SLOT) {
+        h->io.send(h->io.arg, h->holders[slot].node, &m);
+    }
+}
+
 static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c)
 {
     const struct home_cell *cell = &HOME_TABLE[k->state][ev];
@@ -335,11 +344,7 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
         h->io.fence(h->io.arg, slice_of(k->key, k->key_len));
     }
     if (act & HACT_TELL) {
-        struct cache_msg m = {.kind = CACHE_MSG_FLUSHED, .group = h->o.group, .epoch = h->o.epoch, .txn = c->txn, .version = c->version,
-                              .key = slice_of(k->key, k->key_len)};
-        if (slot != NO_SLOT) {
-            h->io.send(h->io.arg, h->holders[slot].node, &m);
-        }
+        tell_flushed(h, k, slot, c->txn, c->version);
     }
     rename_state(k);
     if (act & HACT_NEXT) {
@@ -523,11 +528,16 @@ void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uin
 {
     struct home_key *k = key_make(h, key);
     uint8_t slot = home_holder(h, from);
-    if (k->flush_txn == txn && k->flush_slot == slot) {
+    bool awaited = k->flush_txn == txn && k->flush_slot == slot;
+    if (awaited) {
         k->flush_txn = 0;
         k->flush_slot = NO_SLOT;
     }
-    step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
+    if (awaited || (k->state != HOME_OF && k->state != HOME_XF)) {
+        step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
+    } else {
+        tell_flushed(h, k, slot, txn, version); /* one that was sent twice: what this key waits for is not in memory yet */
+    }
     key_tidy(h, k);
 }
 
