@@ -57,7 +57,7 @@ KNOWN = {
     'count': ('XREAD and XREADGROUP without COUNT', None),
     'reads': ('entries-read and lag', without('entries-read', 'lag')),
     'ids': ('a consumer group made at an id', without('last-delivered-id')),
-    'delete': ('a stream stays when its last entry is deleted', lambda reply, ours: is_error(reply, ours) == ours),
+    'delete': ('a stream stays when its last entry is deleted', lambda reply, ours: reply == (0 if ours else 1)),
     'last': ('behind the highest id there can be', is_error),
     'words': ('the words of Redis 7.2', unbalanced),
     'inactive': ('the words of Redis 7.2', without('inactive')),
