@@ -13,7 +13,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 run_packages="gcc libc6-dev meson ninja-build pkg-config python3 libuv1-dev libjansson-dev libmpack-dev libzstd-dev
 libssl-dev libsodium-dev node-llhttp libcmocka-dev redis-tools curl ca-certificates"
-test_packages="libhiredis-dev python3-redis iproute2 util-linux procps"
+test_packages="libhiredis-dev libmsgpack-dev python3-redis iproute2 util-linux procps"
 fuzz_packages="clang llvm"
 
 say() { printf '%s\n' "setup: $*" >&2; }
