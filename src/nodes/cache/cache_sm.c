@@ -140,7 +140,7 @@ static struct cell *rewrite(struct cache_sm *m, struct cell *c, slice_t key, con
     return now;
 }
 
-void sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version)
+struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version)
 {
     if (c != NULL) {
         syn_assert(version >= c->version); /* MC8 */
@@ -149,7 +149,7 @@ void sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_
     }
     if (!item->exists && item->guard.len == 0) {
         drop(m, c, key, version);
-        return;
+        return NULL;
     }
     if (c != NULL) {
         c = rewrite(m, c, key, item);
@@ -163,6 +163,7 @@ void sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_
     c->version = version;
     c->saved = m->snap.number;
     count_in(m, c);
+    return c;
 }
 
 bool sm_has_room(const struct cache_sm *m, uint64_t old_cost, uint64_t new_cost)

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { BATCH_FETCH = 16 };
+
 struct entry {
     enum cache_entry_kind kind;
     struct request_id req;
@@ -95,9 +97,10 @@ static bool changed_item(const struct cache_change *ch, struct cache_item *item)
     return ch->kind != CACHE_KEEP || ch->guarded;
 }
 
-bool sm_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, struct buf *out)
+/* *at: the key's cell, before and after. */
+static bool run_on(struct cache_sm *m, struct cell **at, const struct batch_op *o, uint64_t wall_ms, struct buf *out)
 {
-    struct cell *c = sm_cell(m, o->key);
+    struct cell *c = *at;
     struct cache_item item = c != NULL ? cell_item(c) : (struct cache_item){0};
     size_t start = out->len;
     cache_op_run(o->op, &item, (struct cache_clock){m->now_ms, wall_ms}, &m->change, out);
@@ -109,9 +112,15 @@ bool sm_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, stru
         resp_error(out, "OOM", "command not allowed when used memory > 'maxmemory'.");
         return false;
     }
-    sm_put(m, c, o->key, &item, m->index);
+    *at = sm_put(m, c, o->key, &item, m->index);
     sm_touched(m, o->key, m->index, item.exists);
     return true;
+}
+
+bool sm_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, struct buf *out)
+{
+    struct cell *c = sm_cell(m, o->key);
+    return run_on(m, &c, o, wall_ms, out);
 }
 
 static bool batch_valid(struct reader r)
@@ -130,21 +139,38 @@ static bool batch_valid(struct reader r)
     return reader_done(&r);
 }
 
+static void batch_op_run(struct cache_sm *m, const struct batch_op *o, uint64_t hash, uint64_t wall_ms, struct buf *out)
+{
+    struct cell **found = table_find_hashed(m->table, hash, o->key), *c = found != NULL ? *found : NULL;
+    uint64_t before = sm_version(m, o->key, c);
+    buf_put_u32(out, 0);
+    size_t at = out->len;
+    bool changed = run_on(m, &c, o, wall_ms, out);
+    le32_put(out->ptr + at - 4, (uint32_t)(out->len - at));
+    put_versions(out, before, changed ? m->index : before, c != NULL && cell_lives(c, m->now_ms));
+}
+
+/* A few ops at a time, whose keys are fetched together: in a memory larger than the processor's caches each would wait for it twice. */
 static void batch_run(struct cache_sm *m, struct reader r)
 {
     struct buf *out = &m->out->replies;
-    struct batch_op o;
-    uint64_t wall_ms = reader_u64(&r);
-    uint32_t n = reader_u32(&r);
-    buf_put_u32(out, n);
-    for (uint32_t i = 0; i < n && next_op(&r, &o); i++) {
-        uint64_t before = sm_version(m, o.key, sm_cell(m, o.key));
-        buf_put_u32(out, 0);
-        size_t at = out->len;
-        bool changed = sm_run(m, &o, wall_ms, out);
-        le32_put(out->ptr + at - 4, (uint32_t)(out->len - at));
-        const struct cell *c = sm_cell(m, o.key);
-        put_versions(out, before, changed ? m->index : before, c != NULL && cell_lives(c, m->now_ms));
+    struct batch_op ops[BATCH_FETCH];
+    uint64_t hashes[BATCH_FETCH], wall_ms = reader_u64(&r);
+    uint32_t left = reader_u32(&r);
+    buf_put_u32(out, left);
+    while (left > 0) {
+        uint32_t n = left < BATCH_FETCH ? left : BATCH_FETCH;
+        for (uint32_t i = 0; i < n; i++) {
+            bool ok = next_op(&r, &ops[i]);
+            syn_assert(ok); /* batch_valid */
+            hashes[i] = table_hash(m->table, ops[i].key);
+        }
+        table_fetch_buckets(m->table, hashes, n);
+        table_fetch_cells(m->table, hashes, n);
+        for (uint32_t i = 0; i < n; i++) {
+            batch_op_run(m, &ops[i], hashes[i], wall_ms, out);
+        }
+        left -= n;
     }
 }
 

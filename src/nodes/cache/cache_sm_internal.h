@@ -57,6 +57,11 @@ struct cache_table {
 typedef void (*cell_fn)(void *arg, struct cell *c);
 void sm_table_init(struct cache_table *t, uint64_t hash_key);
 struct cell **table_find(const struct cache_table *t, slice_t key); /* where the cell stands, until the next insert, remove or step */
+uint64_t table_hash(const struct cache_table *t, slice_t key);
+struct cell **table_find_hashed(const struct cache_table *t, uint64_t hash, slice_t key); /* the same, of table_hash(t, key) */
+/* Many keys are about to be found: what they need of memory is asked for at once, first the buckets, then the cells. Changes nothing. */
+void table_fetch_buckets(const struct cache_table *t, const uint64_t *hashes, uint32_t n);
+void table_fetch_cells(const struct cache_table *t, const uint64_t *hashes, uint32_t n);
 void table_insert(struct cache_table *t, struct cell *c);           /* its key is not there */
 void table_remove(struct cache_table *t, struct cell *c);
 void table_step(struct cache_table *t);                             /* a little of a move that is under way */
@@ -133,8 +138,8 @@ struct cache_sm {
 /* cache_sm.c */
 struct cell *sm_cell(const struct cache_sm *m, slice_t key);        /* NULL: neither value nor guard */
 uint64_t sm_version(struct cache_sm *m, slice_t key, const struct cell *c);
-/* The key's item becomes this one, which may lie in the cell itself; the cell or NULL as sm_cell found it. */
-void sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version);
+/* The key's item becomes this one, which may lie in the cell itself; the cell or NULL as sm_cell found it. Returns what sm_cell would find now. */
+struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version);
 bool sm_has_room(const struct cache_sm *m, uint64_t old_cost, uint64_t new_cost);
 void sm_clear(struct cache_sm *m);
 void sm_clear_step(struct cache_sm *m);

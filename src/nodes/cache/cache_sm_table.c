@@ -34,7 +34,7 @@ static struct bucket *next_of(const struct bucket *b)
     return b->used & BUCKET_CHAINED ? b->slots[BUCKET_LINK] : NULL;
 }
 
-static uint64_t hash_of(const struct cache_table *t, slice_t key)
+uint64_t table_hash(const struct cache_table *t, slice_t key)
 {
     return hash_bytes(t->hash_key, key);
 }
@@ -91,16 +91,41 @@ static void **chain_find(struct bucket *b, uint64_t hash, slice_t key)
     return NULL;
 }
 
+/* The first bucket of the chain that a hash's cell is in, if it is anywhere (T1). */
+static struct bucket *hash_bucket(const struct cache_table *t, uint64_t hash)
+{
+    bool in_old = t->old.segments != NULL && (hash & t->old.mask) >= t->moved;
+    const struct half *h = in_old ? &t->old : &t->now;
+    return half_bucket(h, hash & h->mask);
+}
+
+struct cell **table_find_hashed(const struct cache_table *t, uint64_t hash, slice_t key)
+{
+    return (struct cell **)chain_find(hash_bucket(t, hash), hash, key);
+}
+
 struct cell **table_find(const struct cache_table *t, slice_t key)
 {
-    uint64_t hash = hash_of(t, key);
-    void **at = NULL;
-    if (t->old.segments != NULL && (hash & t->old.mask) >= t->moved) {
-        at = chain_find(half_bucket(&t->old, hash & t->old.mask), hash, key);
-    } else {
-        at = chain_find(half_bucket(&t->now, hash & t->now.mask), hash, key);
+    return table_find_hashed(t, table_hash(t, key), key);
+}
+
+void table_fetch_buckets(const struct cache_table *t, const uint64_t *hashes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        __builtin_prefetch(hash_bucket(t, hashes[i]));
     }
-    return (struct cell **)at;
+}
+
+void table_fetch_cells(const struct cache_table *t, const uint64_t *hashes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct bucket *b = hash_bucket(t, hashes[i]);
+        for (int at = 0; b != NULL && at < BUCKET_CELLS; at++) {
+            if (b->tags[at] == (uint8_t)(hashes[i] >> 56)) {
+                __builtin_prefetch(b->slots[at], 1);
+            }
+        }
+    }
 }
 
 static void chain_add(struct bucket *b, uint64_t hash, struct cell *c)
@@ -176,7 +201,7 @@ struct mover { struct cache_table *t; size_t cells; };
 static void move_cell(void *arg, struct cell *c)
 {
     struct mover *mv = arg;
-    uint64_t hash = hash_of(mv->t, cell_key(c));
+    uint64_t hash = table_hash(mv->t, cell_key(c));
     chain_add(half_bucket_made(&mv->t->now, hash & mv->t->now.mask), hash, c);
     mv->cells++;
 }
@@ -227,7 +252,7 @@ static void resize_if_due(struct cache_table *t)
 
 void table_insert(struct cache_table *t, struct cell *c)
 {
-    uint64_t hash = hash_of(t, cell_key(c));
+    uint64_t hash = table_hash(t, cell_key(c));
     t->count++;
     resize_if_due(t);
     if (t->old.segments != NULL && (hash & t->old.mask) >= t->moved) {
@@ -240,7 +265,7 @@ void table_insert(struct cache_table *t, struct cell *c)
 
 void table_remove(struct cache_table *t, struct cell *c)
 {
-    uint64_t hash = hash_of(t, cell_key(c));
+    uint64_t hash = table_hash(t, cell_key(c));
     bool in_old = t->old.segments != NULL && (hash & t->old.mask) >= t->moved;
     const struct half *h = in_old ? &t->old : &t->now;
     bool found = chain_remove(half_bucket(h, hash & h->mask), c);
