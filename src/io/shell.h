@@ -63,6 +63,8 @@ struct shell {
     struct effects spare[2];
     uint32_t depth;
     bool turn_open;            /* something happened since the last EV_TURN_END */
+    struct store *store;      /* the log thread's */
+    uint64_t log_bytes, log_measured_ms; /* size of the log's segments, looked at now and then */
     uint64_t trimmed_ms;      /* when memory was last given back to the system */
     bool stopping;
     int exit_code;

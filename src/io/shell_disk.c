@@ -8,7 +8,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 1024 * 1024, TRIM_MS = 2000, TRIM_KEEP_BYTES = 16 * 1024 * 1024 };
+enum { PIECE_BYTES = 1024 * 1024, TRIM_MS = 2000, MEASURE_MS = 1000, TRIM_KEEP_BYTES = 16 * 1024 * 1024 };
 
 /* A loaded snapshot on its way into the node. */
 struct load_feed {
@@ -151,8 +151,16 @@ void disk_effect(struct shell *s, struct effect *e)
 
 static void on_log_done(void *arg, uint64_t upto, uint64_t sync_us)
 {
-    struct event ev = {.type = EV_LOG_DONE, .seq = upto, .value = sync_us};
-    shell_event(arg, &ev);
+    struct shell *s = arg;
+    uint64_t now = uv_now(&s->loop);
+    if (s->log_measured_ms == 0 || now - s->log_measured_ms >= MEASURE_MS) {
+        struct store_stats stats;
+        store_stats(s->store, &stats);
+        s->log_measured_ms = now;
+        s->log_bytes = stats.log_bytes;
+    }
+    struct event ev = {.type = EV_LOG_DONE, .seq = upto, .value = sync_us, .offset = s->log_bytes};
+    shell_event(s, &ev);
 }
 
 /* W5: nothing that was not synced may be believed any more. The process ends; its supervisor starts it again from the disk. */
@@ -175,6 +183,7 @@ static void on_log_space(void *arg, int level)
 bool disk_start(struct shell *s, struct store *store)
 {
     struct log_thread_callbacks cb = {.arg = s, .done = on_log_done, .failed = on_log_failed, .space = on_log_space};
+    s->store = store;
     s->log = log_thread_start(store, &s->loop, &cb);
     return s->log != NULL;
 }

@@ -180,9 +180,10 @@ static void node_begin(struct node *n)
     rejoin_begin(n);
 }
 
-static void node_log_done(struct node *n, uint64_t seq, uint64_t flush_us)
+static void node_log_done(struct node *n, uint64_t seq, uint64_t flush_us, uint64_t log_bytes)
 {
     syn_assert(seq <= n->log_seq);
+    metrics_set(&n->metrics, METRIC_WAL_SIZE_BYTES, log_bytes);
     n->log_done = seq > n->log_done ? seq : n->log_done;
     metrics_observe_us(&n->metrics, METRIC_WAL_FSYNC_SECONDS, flush_us);
     while (n->waits_count > 0) {
@@ -359,6 +360,7 @@ static void node_turn_end(struct node *n)
         n->log_began_ms = n->now_ms;
         struct effect *e = effects_add(n->fx, EF_LOG);
         e->seq = n->log_seq;
+        metrics_add(&n->metrics, METRIC_WAL_BYTES_TOTAL, n->log_buf.len);
         buf_swap(&e->data, &n->log_buf);
         buf_clear(&n->log_buf);
     }
@@ -390,7 +392,7 @@ static void node_dispatch(struct node *n, struct event *ev)
     case EV_LINK_DOWN: links_down(n, ev->link); break;
     case EV_LINK_BAD: links_no_frame(n, ev->link, ev->text); break;
     case EV_DIAL_FAILED: links_dial_failed(n, ev->peer); break;
-    case EV_LOG_DONE: node_log_done(n, ev->seq, ev->value); break;
+    case EV_LOG_DONE: node_log_done(n, ev->seq, ev->value, ev->offset); break;
     case EV_LOG_SPACE: node_space(n, ev->value); break;
     case EV_SNAP_WRITTEN: snapshot_written(n, g, ev->index, ev->ok); break;
     case EV_SNAP_RAW: snapshot_raw(n, g, ev); break;

@@ -33,7 +33,7 @@ enum event_type {
     EV_LINK_DOWN,        /* link */
     EV_LINK_BAD,         /* link, text: the driver closed it because frame_split refused its bytes, for this reason */
     EV_DIAL_FAILED,      /* peer */
-    EV_LOG_DONE,         /* seq: every EF_LOG up to seq is durable; value = microseconds of the flush */
+    EV_LOG_DONE,         /* seq: every EF_LOG up to seq is durable; value = microseconds of the flush, offset = size of the log */
     EV_LOG_SPACE,        /* value = 1: no room for a next segment of the log, 2: none in this one, 0: there is room again */
     EV_SNAP_WRITTEN,     /* group, index, ok: EF_SNAP_WRITE with last is durable (or failed) */
     EV_SNAP_RAW,         /* group, index, offset, data, last, ok: answer to EF_SNAP_READ_RAW; peer echoed */

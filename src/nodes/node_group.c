@@ -263,6 +263,7 @@ static void apply_normal(struct node *n, struct node_group *g, const struct entr
 static void group_apply_committed(struct node *n, struct node_group *g)
 {
     struct entry e;
+    uint64_t before = g->applied;
     struct lock_out *out = &n->lock_out;
     lock_out_clear(out);
     out->want_events = doors_want_events(n) || n->observer.lock_event != NULL;
@@ -291,6 +292,9 @@ static void group_apply_committed(struct node *n, struct node_group *g)
         }
     }
     g->observed_events = 0;
+    if (g->applied > before) {
+        metrics_observe(&n->metrics, METRIC_CONSENSUS_BATCH_ENTRIES, g->applied - before);
+    }
     for (uint32_t i = 0; i < out->n_results; i++) {
         send_result(n, g, &out->results[i], lock_out_reply(out, &out->results[i]));
     }

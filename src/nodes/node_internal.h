@@ -183,6 +183,7 @@ struct node_peer {
     struct buf out;            /* this turn's frame */
     struct frame_builder frame;
     bool frame_open;
+    uint32_t frames;          /* in out, the open one too */
     uint64_t numbers_sent;     /* of FORWARD and FORWARD_REPLY messages */
 };
 

@@ -63,6 +63,8 @@ static void link_log_close(struct node *n, const struct link *l, const char *why
     uint64_t held;
     if (log_limit_pass(&n->link_log, n->now_ms, &held)) {
         node_log(n, LOG_WARN, "closing link with %s: %s", l->peer ? node_name_of(n, l->peer) : "an unknown peer", why);
+    } else {
+        metrics_add(&n->metrics, METRIC_LOG_LINES_HELD_BACK_TOTAL, 1);
     }
 }
 
@@ -332,6 +334,8 @@ void links_frame(struct node *n, link_id_t id, slice_t body)
         link_refuse(n, l, why);
         return;
     }
+    metrics_add(&n->metrics, METRIC_PEER_FRAMES_IN_TOTAL, 1);
+    metrics_add(&n->metrics, METRIC_PEER_BYTES_IN_TOTAL, body.len);
     struct node_peer *p = node_peer_of(n, l->peer);
     if (p != NULL && l->hello_seen) {
         p->heard_ms = n->now_ms;
@@ -483,11 +487,13 @@ void links_send(struct node *n, struct node_peer *p, const struct peer_msg *m)
         buf_clear(&p->out);
         frame_begin(&p->frame, &p->out);
         p->frame_open = true;
+        p->frames = 1;
     }
     frame_add(&p->frame, numbered(p, m, &copy));
     if (p->out.len - p->frame.start > FRAME_SOFT_BYTES) {
         frame_end(&p->frame);
         frame_begin(&p->frame, &p->out);
+        p->frames++;
     }
 }
 
@@ -503,6 +509,8 @@ void links_flush(struct node *n)
         if (p->out.len == 0 || !peer_linked(p)) {
             continue;
         }
+        metrics_add(&n->metrics, METRIC_PEER_FRAMES_OUT_TOTAL, p->frames);
+        metrics_add(&n->metrics, METRIC_PEER_BYTES_OUT_TOTAL, p->out.len);
         struct effect *e = effects_add(n->fx, EF_LINK_SEND);
         e->link = p->link;
         buf_swap(&e->data, &p->out);

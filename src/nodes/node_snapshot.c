@@ -196,6 +196,7 @@ void snapshot_written(struct node *n, struct node_group *g, uint64_t index, bool
         node_log(n, LOG_WARN, "group %u: the snapshot at index %llu could not be written", g->id, (unsigned long long)index);
         return;
     }
+    metrics_add(&n->metrics, METRIC_SNAPSHOTS_TOTAL, 1);
     if (index > g->snapshot_index) {
         g->snap.written = true;
         g->snap.making = true;
@@ -440,6 +441,7 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     }
     log_put_snapshot_mark(&n->log_buf, g->id, in->index, in->term, true);
     consensus_installed(g->consensus, in->index, in->term, &in->config);
+    metrics_add(&n->metrics, METRIC_SNAPSHOT_INSTALLS_TOTAL, 1);
     node_log(n, LOG_INFO, "group %u: caught up by a snapshot at index %llu", g->id, (unsigned long long)in->index);
     install_reset(g);
     rejoin_config_seen(n, g);

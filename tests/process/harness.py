@@ -134,6 +134,11 @@ class Node:
     def client(self, proto=2, timeout=10.0):
         return Client(self.resp, host=self.host, proto=proto, timeout=timeout * SLOW, password=self.env.get('REQUIREPASS'))
 
+    def metric(self, name):
+        """The sum over all labels of what /metrics says of a name, or of names that begin with it."""
+        lines = self.request('GET', '/metrics')[1].splitlines()
+        return sum(float(line.rsplit(' ', 1)[1]) for line in lines if line.startswith(name))
+
     def request(self, method, path, body=None, headers=None, timeout=10.0):
         """One HTTP request; (status, parsed JSON or text)."""
         door = http.client.HTTPConnection(self.host, self.http, timeout=timeout * SLOW)

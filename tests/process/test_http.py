@@ -129,8 +129,7 @@ def test_metrics_are_accepted_by_promtool():
 
 def test_metrics_follow_what_happens():
     def value(name):
-        lines = cluster.leader().request('GET', '/metrics')[1].splitlines()
-        return sum(float(line.rsplit(' ', 1)[1]) for line in lines if line.startswith(name))
+        return cluster.leader().metric(name)
     with Cluster(3) as cluster:
         before = value('synaxis_requests_total')
         acquire(cluster.leader().client(), 'm1', 'OWNER', 'a', 'TTL', 60000)
@@ -138,3 +137,6 @@ def test_metrics_follow_what_happens():
         assert value('synaxis_requests_total') > before
         assert value('synaxis_consensus_term') >= 1
         assert value('synaxis_cluster_nodes_alive') == 3
+        for name in ('peer_frames_in_total', 'peer_frames_out_total', 'peer_bytes_in_total', 'peer_bytes_out_total', 'wal_bytes_total',
+                     'wal_size_bytes', 'consensus_batch_entries_count', 'consensus_batch_entries_sum'):
+            assert value('synaxis_' + name) > 0, name

@@ -144,6 +144,8 @@ def test_a_replica_without_its_disk_catches_up_with_the_backlog():
         end = len(sent)
         wait_for('it to vote again', lambda: victim.ready() and is_caught_up(cluster.leader(), victim), 60)
         assert backlog_files(victim), 'its snapshot came without the backlog'
+        assert victim.metric('synaxis_snapshot_installs_total') >= 1
+        assert sum(node.metric('synaxis_snapshots_total') for node in cluster.nodes[:2]) >= 1
         cluster.nodes[0].kill()  # now the wiped one is needed for every majority
         other = cluster.nodes[1].client(timeout=60)
         wait_for('a publish', lambda: publish(other, 'wiped', payload_of(end)), 30)
