@@ -220,15 +220,26 @@ etcd_leader() {
     done
 }
 
-# --- Redis: one, every write flushed before its answer.
+# --- Redis: one, every write flushed before its answer; or nothing ever (redis_start memory).
+redis_server=redis-server
+
+# The server's program: its package's, or that of redis-tools, which is the same under another name.
+bench_redis() {
+    bench_install redis-tools gcc libc6-dev python3
+    if ! command -v redis-server >/dev/null && [ -x /usr/bin/redis-check-rdb ]; then
+        redis_server=$work/redis-server
+        ln -s /usr/bin/redis-check-rdb "$redis_server"
+    fi
+}
 
 redis_start() {
+    local how=(--appendonly yes --appendfsync always)
+    [ "${1:-}" != memory ] || how=(--appendonly no)
     free_port
     redis_port=$port
     rm -rf "$work/redis"
     mkdir -p "$work/redis"
-    launch "$work/redis.log" redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$work/redis" --appendonly yes --appendfsync always \
-        --save "" --daemonize no
+    launch "$work/redis.log" "$redis_server" --port "$redis_port" --bind 127.0.0.1 --dir "$work/redis" "${how[@]}" --save "" --daemonize no
     redis_pid=$pid
     wait_until 10 "redis" port_is_open "$redis_port"
 }
