@@ -49,27 +49,20 @@ void cache_leader_lost(struct node *n, struct node_group *g)
     list_each_safe(it, &q->held) {
         held_free(CONTAINER_OF(it, struct cache_held, link)); /* who waits for it asks the next leader */
     }
-    if (q->home != NULL) {
-        home_free(q->home);
-        q->home = NULL;
-    }
+    cache_end_home(q);
     cacher_home_changed(n->cache.cacher, g->id);
 }
 
 void cache_fini(struct group_cache *q)
 {
-    if (q->home != NULL) {
-        home_free(q->home);
-    }
+    cache_end_home(q);
     if (q->sm != NULL) {
         list_each_safe(it, &q->held) {
             held_free(CONTAINER_OF(it, struct cache_held, link));
         }
-        cache_sm_free(q->sm);
+        cache_end_sm(q);
     }
     buf_fini(&q->proposed);
-    q->home = NULL;
-    q->sm = NULL;
 }
 
 static struct node_group *group_of(const struct group_cache *q)
@@ -527,6 +520,9 @@ void cache_check(const struct node *n, const struct node_group *g)
 {
     if ((n->turn_no + g->id) % CHECK_TURNS == 0) {
         cache_sm_check(g->cache.sm);
+    }
+    if ((n->turn_no + n->opt.groups) % CHECK_TURNS == 0 && g->id == 0) {
+        cacher_check(n->cache.cacher);
     }
 }
 

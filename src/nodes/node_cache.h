@@ -44,8 +44,16 @@ struct group_cache {
     struct cache_batch *batch;  /* this turn's; NULL: none */
 };
 
+/* What homes and memories count, of all groups of a node. */
+struct cache_counts {
+    uint64_t homes;
+    struct home_stats home;
+    struct cache_sm_stats memory;
+};
+
 struct node_cache {
     struct cacher *cacher;
+    struct cache_counts past;   /* of those that are no more: what a node counts never falls */
     struct cache_out out;
     struct list batches;        /* all that are under way */
     struct list filling;        /* ... and not sent yet */
@@ -70,6 +78,11 @@ void cache_vouched(struct node *n, struct node_group *g, slice_t query);
 bool cache_query_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply);
 uint64_t cache_digest(const struct node_group *g);
 void cache_check(const struct node *n, const struct node_group *g);
+
+/* node_cache_counts.c */
+void cache_counts(const struct node *n, struct cache_counts *out);
+void cache_end_home(struct group_cache *q);                 /* if there is one */
+void cache_end_sm(struct group_cache *q);
 
 /* node_cacher.c: this node's lines, and messages */
 void cacher_open(struct node *n);

@@ -425,7 +425,7 @@ void snapshot_piece(struct node *n, struct node_group *g, const struct event *ev
     lock_sm_free(g->locks);
     g->locks = in->locks;
     in->locks = NULL;
-    cache_sm_free(g->cache.sm);
+    cache_end_sm(&g->cache);
     g->cache.sm = in->cache;
     in->cache = NULL;
     queue_install(n, g, &in->q);

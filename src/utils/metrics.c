@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum metric_type { TYPE_COUNTER, TYPE_GAUGE, TYPE_SECONDS, TYPE_AMOUNT };
-enum metric_labels { LABELS_NONE, LABELS_REQUEST, LABELS_REQUEST_STATUS, LABELS_LOCK_TYPE, LABELS_DOOR, LABELS_REASON };
+enum metric_labels { LABELS_NONE, LABELS_REQUEST, LABELS_REQUEST_STATUS, LABELS_LOCK_TYPE, LABELS_DOOR, LABELS_TRANSACTION, LABELS_STATE, LABELS_REASON };
 
 static const char *const type_names[] = {"counter", "gauge", "histogram", "histogram"};
 
@@ -32,6 +32,8 @@ static const struct layout {
 #define LABEL_NAMES_REQUEST_STATUS "request_type, status"
 #define LABEL_NAMES_LOCK_TYPE "lock_type"
 #define LABEL_NAMES_DOOR "door"
+#define LABEL_NAMES_TRANSACTION "transaction"
+#define LABEL_NAMES_STATE "state"
 #define LABEL_NAMES_REASON "reason"
 
 const struct metric_info metrics_info[METRIC_COUNT] = {
@@ -56,6 +58,8 @@ const struct metric_info metrics_reason_info[REFUSED_COUNT] = {
 static const char *const request_values[] = {METRICS_REQUEST_TYPES(X)};
 static const char *const lock_values[] = {METRICS_LOCK_TYPES(X)};
 static const char *const door_values[] = {METRICS_DOORS(X)};
+static const char *const transaction_values[] = {METRICS_TRANSACTIONS(X)};
+static const char *const state_values[] = {METRICS_STATES(X)};
 #undef X
 
 /* Upper bounds of the buckets; the last bucket, +Inf, follows. */
@@ -234,6 +238,8 @@ static void put_labels(struct buf *out, const char *node, enum metric_labels lab
         break;
     case LABELS_LOCK_TYPE: buf_printf(out, ",lock_type=\"%s\"", lock_values[label]); break;
     case LABELS_DOOR: buf_printf(out, ",door=\"%s\"", door_values[label]); break;
+    case LABELS_TRANSACTION: buf_printf(out, ",transaction=\"%s\"", transaction_values[label]); break;
+    case LABELS_STATE: buf_printf(out, ",state=\"%s\"", state_values[label]); break;
     case LABELS_REASON: buf_printf(out, ",reason=\"%s\"", metrics_reason_info[label].name); break;
     }
 }

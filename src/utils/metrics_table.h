@@ -58,6 +58,43 @@
       "Changes of a consumer group's assignment.")                                                                        \
     X(QUEUE_MEMBERS_EXPIRED_TOTAL, COUNTER, "synaxis_queue_members_expired_total", NONE,                                  \
       "Members not heard of for their TTL.")                                                                              \
+    X(CACHE_HITS_TOTAL, COUNTER, "synaxis_cache_hits_total", NONE, "Reads answered from a line of this node, at once.")   \
+    X(CACHE_MISSES_TOTAL, COUNTER, "synaxis_cache_misses_total", NONE,                                                    \
+      "Reads that had to wait for a line; with the hits, all reads of keys.")                                             \
+    X(CACHE_BUS_TRANSACTIONS_TOTAL, COUNTER, "synaxis_cache_bus_transactions_total", TRANSACTION,                         \
+      "What this node asked of the homes of keys, by kind.")                                                              \
+    X(CACHE_LINES, GAUGE, "synaxis_cache_lines", STATE,                                                                   \
+      "Lines of this node by state; I: those that wait for their place to be used again, since their lease is over.")     \
+    X(CACHE_BYTES, GAUGE, "synaxis_cache_bytes", NONE, "Bytes of all lines, as CACHE_SIZE counts them.")                  \
+    X(CACHE_EVICTIONS_TOTAL, COUNTER, "synaxis_cache_evictions_total", NONE, "Lines that went since CACHE_SIZE was full.") \
+    X(CACHE_INVALIDATIONS_TOTAL, COUNTER, "synaxis_cache_invalidations_total", NONE,                                      \
+      "Lines that went since somebody else wrote or wanted to own the key.")                                              \
+    X(CACHE_DOWNGRADES_TOTAL, COUNTER, "synaxis_cache_downgrades_total", NONE,                                            \
+      "Lines that went from owned to shared since somebody else read the key.")                                           \
+    X(CACHE_FLUSHES_TOTAL, COUNTER, "synaxis_cache_flushes_total", NONE, "Dirty lines sent to memory.")                   \
+    X(CACHE_WRITES_LOST_TOTAL, COUNTER, "synaxis_cache_writes_lost_total", NONE,                                          \
+      "Dirty lines that memory refused: it has something newer.")                                                         \
+    X(CACHE_LEASE_EXPIRIES_TOTAL, COUNTER, "synaxis_cache_lease_expiries_total", NONE,                                    \
+      "Leases of groups that ended: in time, or since another home leads.")                                               \
+    X(CACHE_SERVED_TRANSACTIONS_TOTAL, COUNTER, "synaxis_cache_served_transactions_total", TRANSACTION,                   \
+      "What was asked of this node as the home of keys, by kind.")                                                        \
+    X(CACHE_SENT_INVALIDATIONS_TOTAL, COUNTER, "synaxis_cache_sent_invalidations_total", NONE,                            \
+      "Rounds of invalidations begun as a home; each asks every node that may have the key.")                             \
+    X(CACHE_SENT_DOWNGRADES_TOTAL, COUNTER, "synaxis_cache_sent_downgrades_total", NONE,                                  \
+      "Owners asked as a home to share their line.")                                                                      \
+    X(CACHE_FENCES_TOTAL, COUNTER, "synaxis_cache_fences_total", NONE, "Keys fenced as a home after their owner's lease.") \
+    X(CACHE_LEASES_GRANTED_TOTAL, COUNTER, "synaxis_cache_leases_granted_total", NONE, "Leases granted as a home.")       \
+    X(CACHE_ACKS_OVERDUE_TOTAL, COUNTER, "synaxis_cache_acks_overdue_total", NONE,                                        \
+      "Nodes that a home waited for until their lease was over.")                                                         \
+    X(CACHE_DIRECTORY_KEYS, GAUGE, "synaxis_cache_directory_keys", NONE, "Keys this node knows copies of as their home.") \
+    X(CACHE_MEMORY_KEYS, GAUGE, "synaxis_cache_memory_keys", NONE, "Keys in the groups this node replicates.")            \
+    X(CACHE_MEMORY_BYTES, GAUGE, "synaxis_cache_memory_bytes", NONE, "Bytes of these keys and their values, as CACHE_MEMORY counts them.") \
+    X(CACHE_MEMORY_EXPIRING, GAUGE, "synaxis_cache_memory_keys_with_expiry", NONE, "Keys of these that have a time to live.") \
+    X(CACHE_MEMORY_EXPIRED_TOTAL, COUNTER, "synaxis_cache_memory_expired_total", NONE, "Keys deleted since their time was over.") \
+    X(CACHE_FLUSHES_REFUSED_TOTAL, COUNTER, "synaxis_cache_flushes_refused_total", NONE,                                  \
+      "Flushes that a memory of this node refused.")                                                                      \
+    X(CACHE_TRACKING_CLIENTS, GAUGE, "synaxis_cache_tracking_clients", NONE, "Connections with CLIENT TRACKING on.")      \
+    X(CACHE_TRACKING_KEYS, GAUGE, "synaxis_cache_tracking_keys", NONE, "Keys whose change will be told to a connection.")  \
     X(CONSENSUS_GROUPS_LED, GAUGE, "synaxis_consensus_groups_led", NONE, "Groups this node leads.")                       \
     X(CONSENSUS_ELECTIONS_TOTAL, COUNTER, "synaxis_consensus_elections_total", NONE, "Elections this node stood in.")     \
     X(CONSENSUS_LEADER_CHANGES_TOTAL, COUNTER, "synaxis_consensus_leader_changes_total", NONE,                            \
@@ -92,6 +129,11 @@
 #define METRICS_REQUEST_TYPES(X) X(READ, "read") X(WRITE, "write") X(LOCAL, "local") X(ADMIN, "admin")
 #define METRICS_LOCK_TYPES(X) X(SHARED, "shared") X(EXCLUSIVE, "exclusive")
 #define METRICS_DOORS(X) X(RESP, "resp") X(HTTP, "http")
+#define METRICS_TRANSACTIONS(X) X(RD, "BusRd") X(RDX, "BusRdX") X(UPGR, "BusUpgr") X(FLUSH, "Flush") X(WRITE, "write")
+/* As in MESI_STATE_NAMES. */
+#define METRICS_STATES(X)                                                                                                 \
+    X(I, "I") X(S, "S") X(E, "E") X(M, "M") X(IS, "IS") X(ISI, "ISI") X(IM, "IM") X(SM, "SM") X(EM, "EM") X(MI, "MI")     \
+    X(MS, "MS") X(MF, "MF")
 /* X(ID, value, what it is) */
 #define METRICS_REASONS(X)                                                                                                \
     X(RESP, "resp", "Bytes on the RESP port that are not RESP.")                                                          \

@@ -528,6 +528,7 @@ void world_check(struct world *w)
             uint64_t version;
             struct cache_item it;
             cacher_clock(w->cachers[i], w->now_ms, w->now_ms);
+            cacher_check(w->cachers[i]);
             enum mesi_state s = cacher_state(w->cachers[i], 0, key_name(key), &version);
             owners += s == MESI_E || s == MESI_M || s == MESI_MF;
             readers += is_readable(s);

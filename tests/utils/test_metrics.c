@@ -19,6 +19,8 @@ static void fill(void)
     metrics_refused(&m, REFUSED_SNAPSHOT);
     metrics_set_at(&m, METRIC_ACTIVE_LOCKS, METRIC_LOCK_SHARED, 7);
     metrics_set_at(&m, METRIC_ACTIVE_LOCKS, METRIC_LOCK_EXCLUSIVE, 9);
+    metrics_set_at(&m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_UPGR, 4);
+    metrics_set_at(&m, METRIC_CACHE_LINES, METRIC_STATE_MF, 5);
     metrics_add(&m, METRIC_BYTES_IN_TOTAL, 1000);
     metrics_observe_us(&m, METRIC_WAL_FSYNC_SECONDS, 100);
     metrics_observe_us(&m, METRIC_WAL_FSYNC_SECONDS, 101);
@@ -52,6 +54,11 @@ static void counts_are_shown_under_their_labels(void **state)
         "synaxis_refused_total{node_id=\"n1\",reason=\"resp\"} 0\n",
         "synaxis_active_locks{node_id=\"n1\",lock_type=\"shared\"} 7\n",
         "synaxis_active_locks{node_id=\"n1\",lock_type=\"exclusive\"} 9\n",
+        "synaxis_cache_bus_transactions_total{node_id=\"n1\",transaction=\"BusUpgr\"} 4\n",
+        "synaxis_cache_bus_transactions_total{node_id=\"n1\",transaction=\"write\"} 0\n",
+        "synaxis_cache_served_transactions_total{node_id=\"n1\",transaction=\"Flush\"} 0\n",
+        "synaxis_cache_lines{node_id=\"n1\",state=\"MF\"} 5\n",
+        "synaxis_cache_lines{node_id=\"n1\",state=\"I\"} 0\n",
         "synaxis_wal_fsync_seconds_bucket{node_id=\"n1\",le=\"0.0001\"} 1\n",
         "synaxis_wal_fsync_seconds_bucket{node_id=\"n1\",le=\"0.00025\"} 2\n",
         "synaxis_wal_fsync_seconds_bucket{node_id=\"n1\",le=\"10\"} 2\n",

@@ -200,6 +200,7 @@ static void serve_once(struct cacher *c, struct line *l, const struct cache_msg 
 
 static void install(struct cacher *c, struct line *l, const struct cache_msg *m)
 {
+    syn_assert(!is_readable(l->state));
     l->life = c->groups[l->group].life;
     if (m == NULL) {
         return; /* a write of ours: its value is in the line already */
@@ -264,7 +265,7 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
         count_snoop(c, ev, from);
         ack(c, l, m, (act & ACT_ACKD) != 0);
     }
-    l->state = cell->next;
+    line_set_state(c, l, cell->next);
     if (is_readable(from) && !is_readable(cell->next)) {
         tell_gone(c, l);
     }
@@ -319,7 +320,7 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
     if (act & ACT_DO) {
         run(c, l, op, cookie);
         if (take_change(c, l)) {
-            l->state = cell->next;
+            line_set_state(c, l, cell->next);
             line_set_dirty(c, l, true);
             tell_gone(c, l);
         }
@@ -328,7 +329,7 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
     if (is_readable(l->state) && !is_readable(cell->next)) {
         tell_gone(c, l);
     }
-    l->state = cell->next;
+    line_set_state(c, l, cell->next);
     if (act & ACT_STALL) {
         waiter_add(c, l, op, access, cookie);
     }
@@ -340,10 +341,6 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
         c->io.write(c->io.arg, l->group, line_key(l), op, cookie);
     }
     if (act & (ACT_GETS | ACT_GETX | ACT_UPGR)) {
-        c->stats.gets += (act & ACT_GETS) != 0;
-        c->stats.getx += (act & ACT_GETX) != 0;
-        c->stats.upgr += (act & ACT_UPGR) != 0;
-        c->stats.misses += (act & ACT_GETS) != 0;
         ask(c, l);
     }
 }
@@ -356,11 +353,13 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     }
     g->wanted_ms = c->now_ms;
     struct line *l = line_find(c, group, key);
+    bool hit = l != NULL && is_readable(l->state);
+    c->stats.hits += access == CACHE_READS && hit;
+    c->stats.misses += access == CACHE_READS && !hit;
     if (l == NULL) {
         l = line_make(c, group, key);
     } else {
         lines_touch(&c->lines, l);
-        c->stats.hits += access == CACHE_READS && is_readable(l->state);
     }
     op_on_line(c, l, op, access, cookie);
     lines_trim(c, NULL);
@@ -550,9 +549,19 @@ void cacher_stats(const struct cacher *c, struct cacher_stats *s)
     *s = c->stats;
     s->lines = c->lines.n;
     s->bytes = c->lines.bytes;
+}
+
+void cacher_check(const struct cacher *c)
+{
+    uint64_t by_state[MESI_STATES] = {0}, dirty = 0, busy = 0;
+    lines_check(&c->lines);
     for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
-        s->by_state[l->state]++;
+        by_state[line_counted_as(c, l)]++;
+        dirty += l->more != NULL && l->more->is_dirty;
+        busy += line_flight(l) != NULL;
     }
+    syn_assert(memcmp(by_state, c->stats.by_state, sizeof by_state) == 0);
+    syn_assert(dirty == c->stats.dirty && busy == c->stats.busy);
 }
 
 uint64_t cacher_digest(const struct cacher *c)

@@ -34,10 +34,11 @@ struct cacher_io {
 enum cacher_outcome { CACHER_DONE, CACHER_DONE_OWNED, CACHER_NOT_DONE, CACHER_UNSURE };
 
 struct cacher_stats {
-    uint64_t hits, misses, invalidated, downgraded, evicted, flushes, lost, lease_ends;
+    uint64_t hits, misses;         /* reads: answered from a line at once, and not */
+    uint64_t invalidated, downgraded, evicted, flushes, lost, lease_ends;
     uint64_t gets, getx, upgr, writes;
     uint64_t lines, bytes, dirty, busy;
-    uint64_t by_state[MESI_STATES];
+    uint64_t by_state[MESI_STATES]; /* of all lines; a clean one whose lease is over is in I, until it is looked for or its place is wanted */
 };
 
 struct cacher;
@@ -67,7 +68,8 @@ void cacher_drop(struct cacher *c, uint32_t group, slice_t key); /* CACHE.INVALI
 
 enum mesi_state cacher_state(struct cacher *c, uint32_t group, slice_t key, uint64_t *version);
 bool cacher_quiet(const struct cacher *c);                      /* nothing transient, nothing waits (MC4) */
-void cacher_stats(const struct cacher *c, struct cacher_stats *s);
+void cacher_stats(const struct cacher *c, struct cacher_stats *s); /* O(1) */
+void cacher_check(const struct cacher *c);                      /* asserts what it counts; O(lines) */
 uint64_t cacher_digest(const struct cacher *c);                 /* of what decides its behaviour, times left out: for the explorer */
 
 #endif

@@ -66,6 +66,7 @@ struct cacher_group {
     uint64_t report_epoch;   /* a home of this epoch waits for our report; 0: none */
     uint64_t reported_epoch; /* ... and has had it */
     uint32_t flights;
+    uint64_t clean[2];       /* lines in S and in E under this lease */
     struct list dirty, flushes;
 };
 
@@ -87,6 +88,9 @@ struct cacher {
 struct line *line_find(struct cacher *c, uint32_t group, slice_t key);
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key);
 void line_free(struct cacher *c, struct line *l);
+void line_set_state(struct cacher *c, struct line *l, uint8_t state);   /* and counts it */
+uint8_t line_counted_as(const struct cacher *c, const struct line *l);  /* its state; I when it is clean and its lease is over */
+void lines_lapse(struct cacher *c, uint32_t group);                     /* the group's lease is over */
 void line_put(struct cacher *c, struct line *l, const struct cache_item *it); /* expire_ms by our clock */
 void line_drop(struct cacher *c, struct line *l);                       /* its value */
 struct cache_item line_item(const struct cacher *c, const struct line *l); /* what has expired does not exist */

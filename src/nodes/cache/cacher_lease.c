@@ -38,6 +38,14 @@ static enum cache_msg_kind request_of(uint8_t state)
     return state == MESI_IM ? CACHE_MSG_GETX : state == MESI_SM ? CACHE_MSG_UPGR : CACHE_MSG_GETS;
 }
 
+/* Once a transaction, however often it is sent. */
+static void count_request(struct cacher *c, enum cache_msg_kind kind)
+{
+    c->stats.gets += kind == CACHE_MSG_GETS;
+    c->stats.getx += kind == CACHE_MSG_GETX;
+    c->stats.upgr += kind == CACHE_MSG_UPGR;
+}
+
 void flight_send(struct cacher *c, struct line *l)
 {
     struct flight *f = line_flight(l);
@@ -58,7 +66,10 @@ void flight_send(struct cacher *c, struct line *l)
         m.item.expire_ms = m.item.expire_ms != 0 ? m.item.expire_ms - c->now_ms : 0;
     } else {
         m.kind = request_of(l->state);
-        f->asked_ms = f->asked_ms != 0 ? f->asked_ms : c->now_ms + (c->now_ms == 0);
+        if (f->asked_ms == 0) {
+            f->asked_ms = c->now_ms + (c->now_ms == 0);
+            count_request(c, m.kind);
+        }
     }
     c->io.send(c->io.arg, &m);
 }
@@ -122,7 +133,7 @@ void lease_end(struct cacher *c, uint32_t group)
     c->stats.lease_ends += g->lease_end_ms != 0;
     g->lease_end_ms = 0;
     g->ask_again_ms = 0;
-    g->life++;
+    lines_lapse(c, group);
     if (c->io.lost != NULL) {
         c->io.lost(c->io.arg, group);
     }

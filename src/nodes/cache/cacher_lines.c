@@ -19,10 +19,50 @@ struct line *line_find(struct cacher *c, uint32_t group, slice_t key)
     return l;
 }
 
+static bool is_clean(uint8_t state)
+{
+    return state == MESI_S || state == MESI_E;
+}
+
+uint8_t line_counted_as(const struct cacher *c, const struct line *l)
+{
+    return is_clean(l->state) && l->life != c->groups[l->group].life ? MESI_I : l->state;
+}
+
+static void count(struct cacher *c, const struct line *l, uint64_t n)
+{
+    uint8_t state = line_counted_as(c, l);
+    c->stats.by_state[state] += n;
+    if (is_clean(state)) {
+        c->groups[l->group].clean[state == MESI_E] += n;
+    }
+}
+
+void line_set_state(struct cacher *c, struct line *l, uint8_t state)
+{
+    if (l->state != state) {
+        count(c, l, UINT64_MAX);
+        l->state = state;
+        count(c, l, 1);
+    }
+}
+
+/* Its clean lines are I without being looked at: by their life. */
+void lines_lapse(struct cacher *c, uint32_t group)
+{
+    struct cacher_group *g = &c->groups[group];
+    c->stats.by_state[MESI_S] -= g->clean[0];
+    c->stats.by_state[MESI_E] -= g->clean[1];
+    c->stats.by_state[MESI_I] += g->clean[0] + g->clean[1];
+    g->clean[0] = g->clean[1] = 0;
+    g->life++;
+}
+
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key)
 {
     struct line *l = lines_insert(&c->lines, group, key);
     l->life = c->groups[group].life;
+    count(c, l, 1);
     return l;
 }
 
@@ -30,6 +70,7 @@ void line_free(struct cacher *c, struct line *l)
 {
     syn_assert(line_flight(l) == NULL);
     line_set_dirty(c, l, false);
+    count(c, l, UINT64_MAX);
     lines_remove(&c->lines, l);
 }
 

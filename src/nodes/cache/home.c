@@ -434,6 +434,7 @@ void home_proposed(struct home *h, node_id_t writer, slice_t key)
     struct home_key *k = key_make(h, key);
     uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     k->writes++;
+    h->stats.writes++;
     bool others = (copies(k) & ~bit(slot)) != 0;
     k->sharers &= ~bit(slot); /* its own copy is not read from now on, until it is owned anew */
     k->owner = k->owner == slot ? NO_SLOT : k->owner;

@@ -58,7 +58,7 @@ bool home_settle(struct home *h, slice_t key);
 
 struct home_key_info { enum home_state state; node_id_t owner; node_id_t sharers[64]; uint32_t n_sharers; };
 void home_info(struct home *h, slice_t key, struct home_key_info *out);
-struct home_stats { uint64_t keys, bus_rd, bus_rdx, bus_upgr, invs, downs, flushes, fences, leases, overdue; };
+struct home_stats { uint64_t keys, bus_rd, bus_rdx, bus_upgr, writes, invs, downs, flushes, fences, leases, overdue; };
 void home_stats(const struct home *h, struct home_stats *s);
 bool home_quiet(const struct home *h);
 uint64_t home_digest(const struct home *h);

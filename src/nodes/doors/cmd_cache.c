@@ -273,32 +273,18 @@ void handle_cache_flush(struct call *c)
 void handle_cache_stats(struct call *c)
 {
     struct cacher_stats s;
-    struct home_stats h, sum = {0};
-    struct cache_sm_stats m, memory = {0};
+    struct cache_counts k;
     cacher_stats(c->n->cache.cacher, &s);
-    uint64_t led = 0;
-    for (uint32_t i = 0; i < c->n->opt.groups; i++) {
-        const struct node_group *g = &c->n->groups[i];
-        if (g->cache.home != NULL) {
-            home_stats(g->cache.home, &h);
-            led++;
-            sum.keys += h.keys, sum.bus_rd += h.bus_rd, sum.bus_rdx += h.bus_rdx, sum.bus_upgr += h.bus_upgr, sum.invs += h.invs;
-            sum.downs += h.downs, sum.flushes += h.flushes, sum.fences += h.fences, sum.leases += h.leases, sum.overdue += h.overdue;
-        }
-        if (g->cache.sm != NULL) {
-            cache_sm_stats(g->cache.sm, &m);
-            memory.keys += m.keys, memory.bytes += m.bytes, memory.with_expiry += m.with_expiry, memory.expired += m.expired;
-            memory.flushes_refused += m.flushes_refused;
-        }
-    }
+    cache_counts(c->n, &k);
     const struct { const char *name; uint64_t value; } rows[] = {
         {"lines", s.lines}, {"bytes", s.bytes}, {"dirty", s.dirty}, {"transient", s.busy}, {"hits", s.hits}, {"misses", s.misses},
         {"writes_through", s.writes}, {"bus_rd", s.gets}, {"bus_rdx", s.getx}, {"bus_upgr", s.upgr}, {"flushes", s.flushes},
         {"invalidated", s.invalidated}, {"downgraded", s.downgraded}, {"evicted", s.evicted}, {"lost_writes", s.lost}, {"leases_ended", s.lease_ends},
-        {"homes", led}, {"directory_keys", sum.keys}, {"served_bus_rd", sum.bus_rd}, {"served_bus_rdx", sum.bus_rdx},
-        {"served_bus_upgr", sum.bus_upgr}, {"sent_invalidations", sum.invs}, {"sent_downgrades", sum.downs}, {"fences", sum.fences},
-        {"leases_granted", sum.leases}, {"acks_overdue", sum.overdue}, {"memory_keys", memory.keys}, {"memory_bytes", memory.bytes},
-        {"memory_with_expiry", memory.with_expiry}, {"memory_expired", memory.expired}, {"flushes_refused", memory.flushes_refused}};
+        {"homes", k.homes}, {"directory_keys", k.home.keys}, {"served_bus_rd", k.home.bus_rd}, {"served_bus_rdx", k.home.bus_rdx},
+        {"served_bus_upgr", k.home.bus_upgr}, {"served_flushes", k.home.flushes}, {"served_writes", k.home.writes},
+        {"sent_invalidations", k.home.invs}, {"sent_downgrades", k.home.downs}, {"fences", k.home.fences},
+        {"leases_granted", k.home.leases}, {"acks_overdue", k.home.overdue}, {"memory_keys", k.memory.keys}, {"memory_bytes", k.memory.bytes},
+        {"memory_with_expiry", k.memory.with_expiry}, {"memory_expired", k.memory.expired}, {"flushes_refused", k.memory.flushes_refused}};
     uint32_t n = sizeof rows / sizeof rows[0];
     resp_map(c->reply, n);
     for (uint32_t i = 0; i < n; i++) {

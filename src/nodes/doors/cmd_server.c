@@ -1,4 +1,5 @@
 /* Server commands: INFO, CONFIG and the small ones that clients and tools ask for. */
+#include "nodes/doors/cache_door.h"
 #include "nodes/doors/cmd.h"
 
 #include <stdio.h>
@@ -41,6 +42,30 @@ static void info_stats(struct node *n, struct buf *b)
                (unsigned long long)metrics_get(&n->metrics, METRIC_BYTES_IN_TOTAL),
                (unsigned long long)metrics_get(&n->metrics, METRIC_BYTES_OUT_TOTAL), (unsigned long long)n->n_requests,
                (unsigned long long)n->n_parked);
+    struct cacher_stats s;
+    struct cache_counts k;
+    cacher_stats(n->cache.cacher, &s);
+    cache_counts(n, &k);
+    buf_printf(b, "expired_keys:%llu\r\nevicted_keys:%llu\r\nkeyspace_hits:%llu\r\nkeyspace_misses:%llu\r\ntracking_total_keys:%llu\r\n",
+               (unsigned long long)k.memory.expired, (unsigned long long)s.evicted, (unsigned long long)s.hits, (unsigned long long)s.misses,
+               (unsigned long long)n->doors->cache->tracked.count);
+}
+
+static void info_cache(struct node *n, struct buf *b)
+{
+    struct cacher_stats s;
+    struct cache_counts k;
+    cacher_stats(n->cache.cacher, &s);
+    cache_counts(n, &k);
+    const struct { const char *name; uint64_t value; } rows[] = {
+        {"cache_lines", s.lines}, {"cache_bytes", s.bytes}, {"cache_dirty", s.dirty}, {"cache_hits", s.hits}, {"cache_misses", s.misses},
+        {"cache_invalidations", s.invalidated}, {"cache_downgrades", s.downgraded}, {"cache_flushes", s.flushes}, {"cache_evictions", s.evicted},
+        {"cache_writes_lost", s.lost}, {"cache_lease_expiries", s.lease_ends}, {"cache_homes", k.homes}, {"cache_directory_keys", k.home.keys},
+        {"cache_memory_keys", k.memory.keys}, {"cache_memory_bytes", k.memory.bytes}};
+    buf_printf(b, "# Cache\r\ncache_write_policy:%s\r\n", n->opt.cache_back ? "back" : "through");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buf_printf(b, "%s:%llu\r\n", rows[i].name, (unsigned long long)rows[i].value);
+    }
 }
 
 static void info_synaxis(struct node *n, struct buf *b)
@@ -104,7 +129,8 @@ void handle_info(struct call *c)
     static const struct {
         const char *name;
         void (*fn)(struct node *n, struct buf *b);
-    } sections[] = {{"server", info_server}, {"clients", info_clients}, {"stats", info_stats}, {"locks", info_locks}, {"queues", info_queues}, {"synaxis", info_synaxis}};
+    } sections[] = {{"server", info_server}, {"clients", info_clients}, {"stats", info_stats}, {"locks", info_locks}, {"queues", info_queues},
+                  {"cache", info_cache}, {"synaxis", info_synaxis}};
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
         if (wants(c, sections[i].name)) {
             sections[i].fn(c->n, &b);

@@ -1,4 +1,5 @@
 /* /metrics: the gauges are taken from the node when somebody looks; counters that others keep are mirrored. */
+#include "nodes/doors/cache_door.h"
 #include "nodes/doors/http_door.h"
 
 static void add_locks(struct lock_sm_stats *sum, const struct lock_sm_stats *st)
@@ -99,6 +100,67 @@ static void fill_queues(struct node *n)
     metrics_set(m, METRIC_QUEUE_MEMBERS_EXPIRED_TOTAL, t.expired_members);
 }
 
+_Static_assert((int)METRIC_STATE_COUNT == (int)MESI_STATES, "every state has a label");
+
+static void fill_lines(struct metrics *m, const struct cacher_stats *s)
+{
+    for (uint32_t i = 0; i < MESI_STATES; i++) {
+        metrics_set_at(m, METRIC_CACHE_LINES, i, s->by_state[i]);
+    }
+    metrics_set(m, METRIC_CACHE_HITS_TOTAL, s->hits);
+    metrics_set(m, METRIC_CACHE_MISSES_TOTAL, s->misses);
+    metrics_set_at(m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_RD, s->gets);
+    metrics_set_at(m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_RDX, s->getx);
+    metrics_set_at(m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_UPGR, s->upgr);
+    metrics_set_at(m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_FLUSH, s->flushes);
+    metrics_set_at(m, METRIC_CACHE_BUS_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_WRITE, s->writes);
+    metrics_set(m, METRIC_CACHE_BYTES, s->bytes);
+    metrics_set(m, METRIC_CACHE_EVICTIONS_TOTAL, s->evicted);
+    metrics_set(m, METRIC_CACHE_INVALIDATIONS_TOTAL, s->invalidated);
+    metrics_set(m, METRIC_CACHE_DOWNGRADES_TOTAL, s->downgraded);
+    metrics_set(m, METRIC_CACHE_FLUSHES_TOTAL, s->flushes);
+    metrics_set(m, METRIC_CACHE_WRITES_LOST_TOTAL, s->lost);
+    metrics_set(m, METRIC_CACHE_LEASE_EXPIRIES_TOTAL, s->lease_ends);
+}
+
+static void fill_homes(struct metrics *m, const struct home_stats *h)
+{
+    metrics_set_at(m, METRIC_CACHE_SERVED_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_RD, h->bus_rd);
+    metrics_set_at(m, METRIC_CACHE_SERVED_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_RDX, h->bus_rdx);
+    metrics_set_at(m, METRIC_CACHE_SERVED_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_UPGR, h->bus_upgr);
+    metrics_set_at(m, METRIC_CACHE_SERVED_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_FLUSH, h->flushes);
+    metrics_set_at(m, METRIC_CACHE_SERVED_TRANSACTIONS_TOTAL, METRIC_TRANSACTION_WRITE, h->writes);
+    metrics_set(m, METRIC_CACHE_SENT_INVALIDATIONS_TOTAL, h->invs);
+    metrics_set(m, METRIC_CACHE_SENT_DOWNGRADES_TOTAL, h->downs);
+    metrics_set(m, METRIC_CACHE_FENCES_TOTAL, h->fences);
+    metrics_set(m, METRIC_CACHE_LEASES_GRANTED_TOTAL, h->leases);
+    metrics_set(m, METRIC_CACHE_ACKS_OVERDUE_TOTAL, h->overdue);
+    metrics_set(m, METRIC_CACHE_DIRECTORY_KEYS, h->keys);
+}
+
+/* Nothing here looks at every line or key: there may be millions. */
+static void fill_cache(struct node *n)
+{
+    struct cacher_stats s;
+    struct cache_counts k;
+    struct metrics *m = &n->metrics;
+    uint64_t tracking = 0;
+    list_each(it, &n->doors->all) {
+        tracking += CONTAINER_OF(it, struct conn, all)->tracking;
+    }
+    cacher_stats(n->cache.cacher, &s);
+    cache_counts(n, &k);
+    fill_lines(m, &s);
+    fill_homes(m, &k.home);
+    metrics_set(m, METRIC_CACHE_MEMORY_KEYS, k.memory.keys);
+    metrics_set(m, METRIC_CACHE_MEMORY_BYTES, k.memory.bytes);
+    metrics_set(m, METRIC_CACHE_MEMORY_EXPIRING, k.memory.with_expiry);
+    metrics_set(m, METRIC_CACHE_MEMORY_EXPIRED_TOTAL, k.memory.expired);
+    metrics_set(m, METRIC_CACHE_FLUSHES_REFUSED_TOTAL, k.memory.flushes_refused);
+    metrics_set(m, METRIC_CACHE_TRACKING_CLIENTS, tracking);
+    metrics_set(m, METRIC_CACHE_TRACKING_KEYS, n->doors->cache->tracked.count);
+}
+
 static void fill_groups(struct node *n)
 {
     uint64_t led = 0, elections = 0;
@@ -147,6 +209,7 @@ void http_metrics(struct http_call *h)
     struct http_answer a = {.n = h->n, .status = 200, .type = "text/plain; version=0.0.4; charset=utf-8"};
     fill_locks(h->n);
     fill_queues(h->n);
+    fill_cache(h->n);
     fill_groups(h->n);
     fill_node(h->n);
     metrics_render(&h->n->metrics, node_name_of(h->n, h->n->opt.self), &a.body);
