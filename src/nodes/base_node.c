@@ -441,7 +441,8 @@ uint64_t node_deadline_ms(const struct node *n)
 
 uint64_t node_held_for(const struct node *n)
 {
-    return n->log_done < n->log_seq && n->now_ms - n->log_began_ms < HOLD_MS ? n->log_seq : 0;
+    bool idle = n->log_done < n->log_seq && n->now_ms - n->log_began_ms < HOLD_MS && n->now_ms >= n->cache.awake_until_ms;
+    return idle ? n->log_seq : 0;
 }
 
 void node_check(const struct node *n)

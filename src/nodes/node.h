@@ -172,7 +172,7 @@ void node_free(struct node *n);
 void node_step(struct node *n, struct event *ev, struct effects *fx);
 uint64_t node_deadline_ms(const struct node *n);
 /* The number of the EF_LOG for which everything is held back; 0: nothing is. Until EV_LOG_DONE the driver may leave its sockets alone:
- * what comes meanwhile is taken in one go then. */
+ * what comes meanwhile is taken in one go then. 0 also while the cache is asked for what no log has to do with (docs/decisions/006). */
 uint64_t node_held_for(const struct node *n);
 void node_check(const struct node *n);
 

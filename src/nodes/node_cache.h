@@ -60,6 +60,7 @@ struct node_cache {
     struct buf self[2];         /* messages of this node to itself */
     struct buf to[NODE_MEMBERS_MAX]; /* this turn's messages, by number of peer */
     struct cache_change change;
+    uint64_t awake_until_ms;    /* somebody waits for this node who waits for no log */
 };
 
 /* node_cache.c: the group's replica */
@@ -89,6 +90,7 @@ void cacher_open(struct node *n);
 void cacher_close(struct node *n);
 void cache_send(struct node *n, node_id_t to, const struct cache_msg *m);
 void cache_on_peer(struct node *n, node_id_t from, slice_t bytes);
+void cache_stay_awake(struct node *n);                      /* for a few milliseconds the loop does not sleep during log writes */
 void cache_turn(struct node *n);                            /* batches of the turn, and what this node says to itself */
 void cache_flush_links(struct node *n);                     /* this turn's messages into the frames of the peers */
 void cache_timers(struct node *n);

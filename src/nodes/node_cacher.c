@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { MESSAGES_BYTES_MAX = 256 * 1024, BATCH_BYTES_MAX = 512 * 1024, SELF_ROUNDS_MAX = 1000, TXN_SHIFT = 40 };
+enum { MESSAGES_BYTES_MAX = 256 * 1024, BATCH_BYTES_MAX = 512 * 1024, SELF_ROUNDS_MAX = 1000, TXN_SHIFT = 40, AWAKE_MS = 3 };
 
 static bool for_home(uint8_t kind)
 {
@@ -69,6 +69,11 @@ static void dispatch(struct node *n, node_id_t from, const struct cache_msg *m)
         home_clock(g->cache.home, n->now_ms);
         home_on(g->cache.home, from, m);
     }
+}
+
+void cache_stay_awake(struct node *n)
+{
+    n->cache.awake_until_ms = n->now_ms + AWAKE_MS;
 }
 
 void cache_on_peer(struct node *n, node_id_t from, slice_t bytes)

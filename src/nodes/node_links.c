@@ -315,7 +315,10 @@ static void on_message(struct node *n, struct link *l, const struct peer_msg *m)
         break;
     case PEER_PROBE: probe_on(n, &m->u.probe); break;
     case PEER_PLACEMENT: members_on_placement(n, &m->u.placement); break;
-    case PEER_CACHE: cache_on_peer(n, p->member.id, m->u.cache.messages); break;
+    case PEER_CACHE:
+        cache_stay_awake(n);
+        cache_on_peer(n, p->member.id, m->u.cache.messages);
+        break;
     case PEER_QUEUE_CHANGED:
         doors_group_changed(n, m->u.queue_changed.topic, m->u.queue_changed.group, m->u.queue_changed.generation);
         break;

@@ -21,6 +21,7 @@ void handle_cache_get(struct call *c)
     if (!cache_key_ok(c, c->argv[1])) {
         return;
     }
+    cache_stay_awake(c->n);
     if (cacher_hit(c->n->cache.cacher, cache_group(c->n, c->argv[1]), c->argv[1], &item)) {
         if (item.exists) {
             resp_bulk(c->reply, item.value);
