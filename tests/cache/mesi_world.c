@@ -18,6 +18,12 @@ bool cache_op_valid(slice_t op)
     return op.len > 0;
 }
 
+bool cache_op_peeks(slice_t op)
+{
+    (void)op;
+    return false;
+}
+
 bool cache_op_overwrites(slice_t op)
 {
     return op.ptr[0] == 'W';

@@ -81,7 +81,7 @@ static void run(const slice_t *argv, uint32_t argc)
         return;
     }
     syn_assert(cache_op_valid(buf_slice(&op)));
-    struct entry *e = entry_of(argv[slice_ieq(argv[0], "OBJECT") ? 2 : 1]);
+    struct entry *e = entry_of(argv[cache_op_is_object(argv[0]) ? 2 : 1]);
     struct cache_item item = {e->exists, buf_slice(&e->value), e->expire_ms, buf_slice(&e->guard), e->token};
     uint64_t now = unix_ms();
     cache_op_run(buf_slice(&op), &item, (struct cache_clock){now - 1000, now}, &change, &reply); /* a line's clock is not Unix time */

@@ -517,7 +517,22 @@ SCENARIOS = {
         OBJECT ENCODING none
         OBJECT FOO hallo
         OBJECT FREQ hallo
-        !help OBJECT IDLETIME none
+        OBJECT FREQ none
+        OBJECT IDLETIME none
+        OBJECT IDLETIME hallo
+        OBJECT IDLETIME
+        OBJECT IDLETIME hallo 5
+        OBJECT HELP
+        OBJECT HELP hallo
+        MEMORY USAGE none
+        MEMORY USAGE none SAMPLES 0
+        MEMORY USAGE hallo SAMPLES -1
+        MEMORY USAGE hallo SAMPLES x
+        MEMORY USAGE hallo SAMPLES
+        MEMORY USAGE hallo FOO
+        MEMORY USAGE
+        MEMORY FOO
+        MEMORY
         !refcount OBJECT REFCOUNT hallo
         OBJECT REFCOUNT none
         SET long "a value of more than forty-four bytes is kept raw"
@@ -545,6 +560,45 @@ SCENARIOS = {
         FLUSHALL ASYNC SYNC
         FLUSHALL
     ''',
+    'longest common subsequence': r'''
+        LCS
+        LCS a
+        LCS a b
+        LCS a b LEN
+        LCS a b IDX
+        MSET a ohmytext b mynewtext
+        LCS a b
+        lcs b a
+        LCS a b LEN
+        LCS a b IDX
+        LCS a b IDX WITHMATCHLEN
+        LCS a b IDX MINMATCHLEN 4
+        LCS a b IDX MINMATCHLEN 4 WITHMATCHLEN
+        LCS a b idx minmatchlen -1 withmatchlen
+        LCS a b MINMATCHLEN 100
+        LCS a b MINMATCHLEN 100 IDX
+        LCS a b LEN MINMATCHLEN 100 WITHMATCHLEN
+        LCS a b MINMATCHLEN x
+        LCS a b MINMATCHLEN
+        LCS a b FOO
+        LCS a b LEN IDX
+        LCS a b LEN IDX FOO
+        LCS a a IDX WITHMATCHLEN
+        LCS a none IDX
+        LCS none a
+        SET a ""
+        LCS a b IDX
+        SET n 12345
+        SET m 2468
+        LCS n m
+        LCS n m IDX WITHMATCHLEN
+        SETRANGE long 510 x
+        SETRANGE longer 511 x
+        LCS long long LEN
+        LCS long longer LEN
+        LCS longer long
+        LCS longer none
+    ''',
     'what differs': r'''
         SET n 5
         APPEND n 6
@@ -562,7 +616,8 @@ SCENARIOS = {
         !streams DBSIZE
         !databases SELECT 1
         SELECT 0
-        !help OBJECT HELP
+        !usage MEMORY USAGE n
+        !usage MEMORY USAGE n SAMPLES 5
         !ifeq SET w new IFEQ abc
         !ifeq DELEX w IFEQ new
     ''',

@@ -2,6 +2,7 @@
 
 What differs is in KNOWN and in docs/cache.md, "What differs from Redis". One value by itself, at random: test_cache_ops.py."""
 import os
+import random
 import re
 import shlex
 
@@ -34,7 +35,9 @@ KNOWN = {
     'infinite': ('an infinite increment', lambda reply, _: reply.startswith(b'-')),
     'encoding': ('OBJECT ENCODING', lambda reply, ours: reply == (b'$3\r\nint\r\n' if ours else b'$3\r\nraw\r\n')),
     'refcount': ('OBJECT REFCOUNT', lambda reply, ours: reply == b':1\r\n' or not ours),
-    'help': ('OBJECT HELP and OBJECT IDLETIME', refused),
+    'idle': ('OBJECT IDLETIME', None),
+    'usage': ('MEMORY USAGE', lambda reply, ours: reply[:1] == b':'),
+    'lcs': ('LCS', None),
     'cursor': ('the cursor of SCAN', refused),
     'empty': ('an empty key', lambda reply, ours: reply.removesuffix(b' |') if ours else reply),
     'scan': ('SCAN, KEYS, RANDOMKEY and DBSIZE', None),
@@ -147,6 +150,33 @@ def test_cache_as_redis_resp3():
 def test_cache_as_redis_with_few_lines():
     """Next to nothing fits: every command misses."""
     compare(3, {'CACHE_SIZE': '2', 'CACHE_POLICY': 's3fifo'})
+
+
+def test_lcs_as_redis_at_random():
+    """Pairs of few letters, so that there are many sequences to choose from; bytes, not text; keys of several groups."""
+    rng = random.Random(7)
+    with Redis() as redis, Cluster(3) as cluster, Replies([redis.port], 3) as theirs, Replies([n.resp for n in cluster.nodes], 3) as ours:
+        for turn in range(150):
+            values = [bytes(rng.choice(b'ab\0\xff'[:rng.randint(2, 4)]) for _ in range(rng.choice((0, 1, 5, 30, 200)))) for _ in range(2)]
+            words = ['LCS', f'x{turn}', f'y{turn}']
+            words += rng.choice(([], ['LEN'], ['IDX'], ['IDX', 'WITHMATCHLEN'], ['IDX', 'MINMATCHLEN', rng.randint(-1, 5)]))
+            for server in (theirs, ours):
+                server.next().cmd('MSET', words[1], values[0], words[2], values[1])
+            expected, reply = theirs.next().raw(*words), ours.next().raw(*words)
+            assert reply == expected, (words, values, expected, reply)
+
+
+def test_object_idletime():
+    """KNOWN idle: of each node by itself; looks do not count; leases may end meanwhile, a use begins it anew."""
+    with Cluster(3, env={'CACHE_LEASE': '100'}) as cluster, cluster.nodes[0].client() as one, cluster.nodes[1].client() as other:
+        def idle(client):
+            assert client.cmd('OBJECT', 'ENCODING', 'k') == 'embstr' and client.cmd('MEMORY', 'USAGE', 'k') > 1
+            return client.cmd('OBJECT', 'IDLETIME', 'k')
+        assert one.cmd('SET', 'k', 'v') == 'OK' and one.cmd('OBJECT', 'IDLETIME', 'k') == 0
+        wait_for('two seconds without a use', lambda: idle(one) >= 2)
+        assert other.cmd('GET', 'k') == 'v' and idle(other) < 2 <= idle(one)
+        assert one.cmd('GET', 'k') == 'v' and idle(one) == 0
+        assert one.cmd('DEL', 'k') == 1 and one.cmd('OBJECT', 'IDLETIME', 'k') is None
 
 
 def doc_rows():

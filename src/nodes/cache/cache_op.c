@@ -8,6 +8,9 @@
 #include "utils/assert.h"
 #include "utils/limits.h"
 
+/* What a key costs in memory beyond key and value, with the allocator (docs/cache.md, "Bounds"). */
+enum { USAGE = 52, USAGE_DUE = 85 };
+
 struct command {
     const char *name;             /* as Redis writes it in errors */
     enum op_kind kind;
@@ -57,11 +60,13 @@ static const struct command commands[] = {
     {"bitpos", OP_BITPOS, 3, 0, 0, words_bitpos},
 };
 
-/* OBJECT has its key behind a word of its own. */
+/* OBJECT and MEMORY have their key behind a word of its own. */
 static const struct command objects[] = {
     {"object|encoding", OP_ENCODING, 3, 3, 0, words_none},
     {"object|refcount", OP_REFCOUNT, 3, 3, 0, words_none},
-    {"object|freq", OP_GET, 3, 3, 0, NULL},
+    {"object|freq", OP_FREQ, 3, 3, 0, words_none},
+    {"object|idletime", OP_IDLETIME, 4, 4, 0, words_idle},
+    {"memory|usage", OP_USAGE, 3, 0, 0, words_usage},
 };
 
 static int echo_len(slice_t s)
@@ -69,10 +74,16 @@ static int echo_len(slice_t s)
     return s.len < LIMIT_ERROR_ECHO_BYTES ? (int)s.len : LIMIT_ERROR_ECHO_BYTES;
 }
 
-static const struct command *find_object(slice_t word)
+bool cache_op_is_object(slice_t name)
+{
+    return slice_ieq(name, "OBJECT") || slice_ieq(name, "MEMORY");
+}
+
+static const struct command *find_object(slice_t name, slice_t word)
 {
     for (size_t i = 0; i < sizeof objects / sizeof objects[0]; i++) {
-        if (slice_ieq(word, objects[i].name + sizeof "object|" - 1)) {
+        const char *bar = strchr(objects[i].name, '|');
+        if (slice_ieq(word, bar + 1) && (objects[i].name[0] == 'o') == slice_ieq(name, "OBJECT")) {
             return &objects[i];
         }
     }
@@ -87,12 +98,13 @@ static const struct command *find_command(const slice_t *argv, uint32_t argc, st
         }
     }
     const struct command *c = NULL;
-    if (!slice_ieq(argv[0], "object")) {
+    if (!cache_op_is_object(argv[0])) {
         resp_error(error, "ERR", "unknown command '%.*s'", echo_len(argv[0]), (const char *)argv[0].ptr);
     } else if (argc < 2) {
-        resp_error(error, "ERR", "wrong number of arguments for 'object' command");
-    } else if ((c = find_object(argv[1])) == NULL) {
-        resp_error(error, "ERR", "unknown subcommand '%.*s'. Try OBJECT HELP.", echo_len(argv[1]), (const char *)argv[1].ptr);
+        resp_error(error, "ERR", "wrong number of arguments for '%s' command", slice_ieq(argv[0], "OBJECT") ? "object" : "memory");
+    } else if ((c = find_object(argv[0], argv[1])) == NULL) {
+        resp_error(error, "ERR", "unknown subcommand '%.*s'. Try %s HELP.", echo_len(argv[1]), (const char *)argv[1].ptr,
+                   slice_ieq(argv[0], "OBJECT") ? "OBJECT" : "MEMORY");
     }
     return c;
 }
@@ -108,12 +120,7 @@ bool cache_op_encode(const slice_t *argv, uint32_t argc, struct buf *op, enum ca
         resp_error(error, "ERR", "wrong number of arguments for '%s' command", c->name);
         return false;
     }
-    if (c->words == NULL) {
-        resp_error(error, "ERR", "An LFU maxmemory policy is not selected, access frequency not tracked. "
-                   "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.");
-        return false;
-    }
-    bool is_object = c >= objects && c < objects + sizeof objects / sizeof objects[0];
+    bool is_object = cache_op_is_object(argv[0]);
     if (argv[is_object ? 2 : 1].len > LIMIT_KEY_BYTES) {
         resp_error(error, "LIMIT", "a key has at most %d bytes, not %zu", LIMIT_KEY_BYTES, argv[is_object ? 2 : 1].len);
         return false;
@@ -131,6 +138,11 @@ bool cache_op_valid(slice_t op)
 {
     struct op o;
     return op_get(op, &o);
+}
+
+bool cache_op_peeks(slice_t op)
+{
+    return op.len > 0 && op.ptr[0] >= OP_ENCODING && op.ptr[0] < OP_READS_END;
 }
 
 bool cache_op_overwrites(slice_t op)
@@ -173,6 +185,26 @@ void run_value(struct op_run *r)
     }
 }
 
+/* What is said of a value that is there. */
+static void run_about(struct op_run *r, int64_t v)
+{
+    if (r->lives) {
+        resp_int(r->reply, v);
+    } else {
+        resp_null(r->reply);
+    }
+}
+
+static void run_freq(struct op_run *r)
+{
+    if (r->lives) {
+        resp_error(r->reply, "ERR", "An LFU maxmemory policy is not selected, access frequency not tracked. "
+                   "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.");
+    } else {
+        resp_null(r->reply);
+    }
+}
+
 static void run_read(struct op_run *r)
 {
     switch (r->op->kind) {
@@ -186,13 +218,10 @@ static void run_read(struct op_run *r)
     case OP_BITCOUNT: run_bitcount(r); return;
     case OP_BITPOS: run_bitpos(r); return;
     case OP_ENCODING: run_encoding(r); return;
-    case OP_REFCOUNT:
-        if (r->lives) {
-            resp_int(r->reply, 1);
-        } else {
-            resp_null(r->reply);
-        }
-        return;
+    case OP_REFCOUNT: run_about(r, 1); return;
+    case OP_IDLETIME: run_about(r, r->op->a); return;
+    case OP_USAGE: run_about(r, r->op->a + (int64_t)r->value.len + (r->expire_ms != 0 ? USAGE_DUE : USAGE)); return;
+    case OP_FREQ: run_freq(r); return;
     default: SYN_UNREACHABLE();
     }
 }

@@ -17,6 +17,8 @@ static const struct { uint32_t fields, flags; } shapes[OP_WRITES_END] = {
     [OP_GETBIT] = {A, 0},
     [OP_BITCOUNT] = {0, RANGE_FLAGS},
     [OP_BITPOS] = {0, RANGE_FLAGS | OP_NEGATIVE},
+    [OP_IDLETIME] = {A, 0},
+    [OP_USAGE] = {A, 0},
     [OP_SET] = {TIME | VALUE, OP_NX | OP_XX | OP_IFEQ | OP_IFNE | OP_FENCE | OP_OLD | OP_COUNT},
     [OP_GETEX] = {TIME, 0},
     [OP_APPEND] = {VALUE, 0},
@@ -101,6 +103,8 @@ static bool is_sound(const struct op *o)
                (!(o->flags & OP_ADD) || (o->flags & OP_IFEQ && o->time == OP_TIME_IN));
     case OP_BITCOUNT: return !(o->flags & OP_FROM) == !(o->flags & OP_TO) && (!(o->flags & OP_BITS) || o->flags & OP_TO);
     case OP_BITPOS: return (!(o->flags & OP_TO) || o->flags & OP_FROM) && (!(o->flags & OP_BITS) || o->flags & OP_TO);
+    case OP_IDLETIME: return o->a >= 0;
+    case OP_USAGE: return o->a >= 0 && o->a <= LIMIT_KEY_BYTES;
     case OP_SETRANGE: return o->a >= 0;
     case OP_GETBIT: return is_bit_offset(o->a);
     case OP_SETBIT: return is_bit_offset(o->a) && (o->b == 0 || o->b == 1);

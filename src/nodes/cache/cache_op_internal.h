@@ -6,7 +6,8 @@
 
 /* What an op does. Numbers are in logs: new ones go before their end mark, none is used again. */
 enum op_kind {
-    OP_GET = 1, OP_STRLEN, OP_GETRANGE, OP_EXISTS, OP_TYPE, OP_TTL, OP_GETBIT, OP_BITCOUNT, OP_BITPOS, OP_ENCODING, OP_REFCOUNT,
+    OP_GET = 1, OP_STRLEN, OP_GETRANGE, OP_EXISTS, OP_TYPE, OP_TTL, OP_GETBIT, OP_BITCOUNT, OP_BITPOS, OP_ENCODING, OP_REFCOUNT, OP_FREQ,
+    OP_IDLETIME, OP_USAGE,
     OP_READS_END,
     OP_SET = 64, OP_GETDEL, OP_GETEX, OP_APPEND, OP_SETRANGE, OP_INCRBY, OP_INCRBYFLOAT, OP_DEL, OP_DELEX, OP_EXPIRE, OP_PERSIST, OP_SETBIT,
     OP_WRITES_END,
@@ -34,7 +35,7 @@ struct op {
     uint32_t flags;
     enum op_time time;
     int64_t time_ms;       /* IN: from now; AT: since 1970 */
-    int64_t a, b;          /* INCRBY: a. Ranges: a to b. SETRANGE, SETBIT, GETBIT: offset a; SETBIT: bit b. INCRBYFLOAT: exponent a, mantissa b */
+    int64_t a, b;          /* INCRBY: a. IDLETIME: the seconds a. USAGE: of a key of a bytes. Ranges: a to b. SETRANGE, SETBIT, GETBIT: offset a; SETBIT: bit b. INCRBYFLOAT: exponent a, mantissa b */
     slice_t value;         /* SET, APPEND, SETRANGE */
     slice_t other;         /* with IFEQ or IFNE */
     slice_t guard;         /* with FENCE ... */
@@ -75,6 +76,8 @@ bool words_getbit(struct op_words *w);
 bool words_setbit(struct op_words *w);
 bool words_bitcount(struct op_words *w);
 bool words_bitpos(struct op_words *w);
+bool words_idle(struct op_words *w);
+bool words_usage(struct op_words *w);
 
 /* cache_op_number.c */
 bool number_parse(slice_t s, int64_t *out); /* as Redis prints it and no other way */

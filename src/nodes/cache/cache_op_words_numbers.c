@@ -144,3 +144,30 @@ bool words_bitpos(struct op_words *w)
     }
     return (w->argc <= 5 || unit_word(w, 5)) && (w->argc <= 4 || words_int(w, w->argv[4], &o->b));
 }
+
+/* The door has put the seconds behind the key. */
+bool words_idle(struct op_words *w)
+{
+    return words_int(w, w->argv[3], &w->op->a);
+}
+
+/* [SAMPLES count]: a string has no parts to choose from. */
+bool words_usage(struct op_words *w)
+{
+    int64_t samples = 0;
+    w->op->a = (int64_t)w->argv[2].len;
+    for (uint32_t i = 3; i < w->argc; i += 2) {
+        if (!slice_ieq(w->argv[i], "SAMPLES") || i + 1 >= w->argc) {
+            resp_error(w->error, "ERR", "syntax error");
+            return false;
+        }
+        if (!words_int(w, w->argv[i + 1], &samples)) {
+            return false;
+        }
+        if (samples < 0) {
+            resp_error(w->error, "ERR", "syntax error");
+            return false;
+        }
+    }
+    return true;
+}

@@ -37,10 +37,14 @@ struct cache_change {
 /* What an op needs of a key. */
 enum cache_access { CACHE_READS, CACHE_WRITES };
 
-/* argv: the whole command with its name in any case, for one key (argv[1]; of OBJECT argv[2]): GET, SET, ... False: `error` has one RESP error. */
+/* argv: the whole command with its name in any case, for one key (argv[1]; where cache_op_is_object, argv[2]): GET, SET, ... OBJECT IDLETIME has one word more, the
+ * seconds. False: `error` has one RESP error. */
+bool cache_op_is_object(slice_t name); /* OBJECT and MEMORY: their key comes third */
 bool cache_op_encode(const slice_t *argv, uint32_t argc, struct buf *op, enum cache_access *access, struct buf *error);
 /* True: op is well-formed and may be run. For bytes that came from a peer or a disk. */
 bool cache_op_valid(slice_t op);
+/* True: it looks at a key without using it. */
+bool cache_op_peeks(slice_t op);
 /* True: a write that puts the same value whatever was there: SET without NX, XX, GET, KEEPTTL, IFEQ, IFNE, FENCE, EXAT, PXAT. Run on an absent item it makes the
  * same. DEL is none: what is absent it leaves as it is. */
 bool cache_op_overwrites(slice_t op);

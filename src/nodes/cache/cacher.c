@@ -57,6 +57,7 @@ void cacher_clock(struct cacher *c, uint64_t now_ms, uint64_t wall_ms)
 {
     syn_assert(now_ms >= c->now_ms);
     c->now_ms = now_ms;
+    c->now_s = (uint32_t)(now_ms / 1000) & LINE_CLOCK;
     c->wall_ms = wall_ms;
 }
 
@@ -75,6 +76,7 @@ bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item
         return false;
     }
     lines_touch(&c->lines, l);
+    line_use(l, c->now_s);
     *item = line_item(c, l);
     c->groups[group].wanted_ms = c->now_ms;
     c->stats.hits++;
@@ -352,6 +354,7 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
         lease_end(c, group);
     }
     g->wanted_ms = c->now_ms;
+    uint32_t used_s = cache_op_peeks(op) ? c->now_s - cacher_idle_s(c, group, key) : c->now_s;
     struct line *l = line_find(c, group, key);
     bool hit = l != NULL && is_readable(l->state);
     c->stats.hits += access == CACHE_READS && hit;
@@ -361,8 +364,15 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     } else {
         lines_touch(&c->lines, l);
     }
+    line_use(l, used_s);
     op_on_line(c, l, op, access, cookie);
     lines_trim(c, NULL);
+}
+
+uint32_t cacher_idle_s(const struct cacher *c, uint32_t group, slice_t key)
+{
+    const struct line *l = lines_find(&c->lines, group, key);
+    return l != NULL ? (c->now_s - line_used_s(l)) & LINE_CLOCK : 0;
 }
 
 bool cacher_cancel(struct cacher *c, uint64_t cookie)

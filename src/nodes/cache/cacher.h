@@ -57,6 +57,8 @@ bool cacher_cancel(struct cacher *c, uint64_t cookie); /* false: it does not wai
  * epoch. DONE_OWNED: the line is ours from then on. */
 void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cacher_outcome outcome, uint64_t epoch, uint64_t before, uint64_t version,
                   uint64_t seq);
+/* Since a client of this node last used the key, looks at it (cache_op_peeks) left out. Outlasts leases, not the line; 0 without one. */
+uint32_t cacher_idle_s(const struct cacher *c, uint32_t group, slice_t key);
 void cacher_on(struct cacher *c, const struct cache_msg *m);
 /* The group has another leader, or none that is known (epoch 0): what waits is asked for anew when it is. */
 void cacher_home_changed(struct cacher *c, uint32_t group);

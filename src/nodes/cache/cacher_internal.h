@@ -74,6 +74,7 @@ struct cacher {
     struct cacher_options o;
     struct cacher_io io;
     uint64_t now_ms, wall_ms;
+    uint32_t now_s;          /* for line_use */
     struct cacher_group *groups;
     struct lines lines;
     struct list flights;

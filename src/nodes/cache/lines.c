@@ -244,7 +244,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
 {
     enum { ITEM_BITS = LINE_EXISTS | LINE_HELD | LINE_DUE | LINE_GUARD };
     struct cache_item it = *item, was = lines_item(l);
-    syn_assert(it.guard.len <= UINT16_MAX && it.value.len <= UINT32_MAX);
+    syn_assert(it.guard.len <= UINT16_MAX && it.value.len < 1u << 24);
     bool guarded = it.guard.len > 0;
     if (!it.exists) {
         it.value = SLICE_NONE;
@@ -265,7 +265,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
         write_item(l->bytes + l->key_len, bits, &it);
     }
     l->bits = other | bits;
-    l->value_len = (uint32_t)it.value.len;
+    l->value_len = (uint32_t)it.value.len & 0xffffff;
     s->bytes += cost(l);
 }
 

@@ -19,12 +19,14 @@ struct line {
     uint32_t hash;
     uint32_t chain;            /* next line of the table's bucket */
     uint32_t newer, older;     /* neighbours in its queue */
-    uint32_t value_len;
+    uint32_t value_len : 24;
+    uint32_t used_high_s : 8;  /* when it was last used, in seconds: see line_used_s */
     uint32_t life;             /* of the lease that it belongs to */
     uint16_t group;
     uint16_t key_len;
     uint8_t state;             /* enum mesi_state */
     uint8_t bits;              /* LINE_*, and how often it was used in the top two */
+    uint16_t used_low_s;
 };
 enum {
     LINE_EXISTS = 1,           /* the value does; else the key is known to be absent */
@@ -35,6 +37,14 @@ enum {
     LINE_SMALL = 32,           /* s3fifo: in the small queue */
     LINE_USED = 64,            /* one use; three at most */
 };
+/* A clock of seconds that starts anew after 194 days, as Redis'. */
+enum { LINE_CLOCK = (1 << 24) - 1 };
+static inline uint32_t line_used_s(const struct line *l) { return (uint32_t)l->used_high_s << 16 | l->used_low_s; }
+static inline void line_use(struct line *l, uint32_t now_s)
+{
+    l->used_high_s = now_s >> 16 & 0xff;
+    l->used_low_s = (uint16_t)now_s;
+}
 static inline slice_t line_key(const struct line *l) { return slice_of(l->bytes, l->key_len); }
 
 struct lines_options {

@@ -183,7 +183,7 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
         }
         return;
     }
-    slice_t key = argv[slice_ieq(argv[0], "OBJECT") ? 2 : 1];
+    slice_t key = argv[cache_op_is_object(argv[0]) ? 2 : 1];
     c->later = true;
     uint64_t cookie = ask_new(c, access == CACHE_WRITES, join, part);
     if (access == CACHE_READS && track_wants(c->conn)) {
@@ -203,7 +203,7 @@ struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uin
     struct cache_join *j = calloc(1, sizeof *j);
     syn_assert(j != NULL && n > 0);
     *j = (struct cache_join){.kind = kind, .conn = c->conn->id, .slot = c->slot, .n = n, .left = n};
-    bool keeps = kind == JOIN_ARRAY || kind == JOIN_ENTRY;
+    bool keeps = kind != JOIN_SUM && kind != JOIN_OK;
     j->replies = keeps ? calloc(n, sizeof *j->replies) : NULL;
     syn_assert(!keeps || j->replies != NULL);
     list_push_back(&c->n->doors->cache->joins, &j->link);
@@ -226,6 +226,14 @@ static void put_entry(struct node *n, const struct cache_join *j, struct buf *ou
     resp_bulk_str(out, MESI_STATE_NAMES[s]);
 }
 
+/* What GET answered; nothing of a key that does not exist. */
+static slice_t value_of(const struct buf *reply)
+{
+    struct reader r = reader_of(buf_slice(reply));
+    struct resp_value v;
+    return resp_next(&r, &v) && v.type == RT_BULK ? v.str : SLICE_NONE;
+}
+
 static void join_end(struct node *n, struct cache_join *j)
 {
     struct buf out = {0};
@@ -237,6 +245,8 @@ static void join_end(struct node *n, struct cache_join *j)
         resp_simple(&out, "OK");
     } else if (j->kind == JOIN_ENTRY) {
         put_entry(n, j, &out);
+    } else if (j->kind == JOIN_LCS) {
+        lcs_reply(value_of(&j->replies[0]), value_of(&j->replies[1]), &j->lcs, &out);
     } else {
         resp_array(&out, j->n);
         for (uint32_t i = 0; i < j->n; i++) {
@@ -254,7 +264,7 @@ void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice
         if (j->error.len == 0) {
             buf_append_slice(&j->error, reply);
         }
-    } else if (j->kind == JOIN_ARRAY || j->kind == JOIN_ENTRY) {
+    } else if (j->replies != NULL) {
         buf_append_slice(&j->replies[part], reply);
     } else if (j->kind == JOIN_SUM) {
         struct reader r = reader_of(reply);

@@ -2,11 +2,12 @@
 #ifndef SYN_NODES_DOORS_CACHE_DOOR_H
 #define SYN_NODES_DOORS_CACHE_DOOR_H
 
+#include "nodes/cache/cache_lcs.h"
 #include "nodes/cache/cache_ops.h"
 #include "nodes/doors/door.h"
 
 /* One command's answers, from several keys, groups or nodes. */
-enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK, JOIN_ENTRY /* one value, with what this node knows of it */ };
+enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK, JOIN_ENTRY /* one value, with what this node knows of it */, JOIN_LCS };
 
 struct cache_join {
     struct list link;
@@ -17,7 +18,8 @@ struct cache_join {
     int64_t sum;
     struct buf error;           /* the first */
     struct buf key;             /* ENTRY */
-    struct buf *replies;        /* ARRAY: n of them */
+    struct lcs_options lcs;
+    struct buf *replies;        /* of each part, but for SUM and OK */
 };
 
 /* A command on one key that waits. Its number in doors.cache.asks is the cacher's cookie. */

@@ -40,7 +40,6 @@ void handle_role(struct call *c);
 void handle_wait(struct call *c);
 void handle_slowlog(struct call *c);
 void handle_latency(struct call *c);
-void handle_memory(struct call *c);
 void handle_shutdown(struct call *c);
 void handle_module(struct call *c);
 /* cmd_queue.c */
@@ -95,12 +94,15 @@ void handle_cache_rename(struct call *c);
 void handle_cache_renamenx(struct call *c);
 void handle_cache_copy(struct call *c);
 void handle_cache_flushall(struct call *c);
-void handle_cache_object(struct call *c);
 void handle_cache_look(struct call *c);
 void handle_cache_state(struct call *c);
 void handle_cache_invalidate(struct call *c);
 void handle_cache_flush(struct call *c);
 void handle_cache_stats(struct call *c);
+/* cmd_cache_look.c */
+void handle_cache_object(struct call *c);
+void handle_memory(struct call *c);
+void handle_cache_lcs(struct call *c);
 /* cmd_script.c */
 void handle_eval(struct call *c);
 void handle_evalsha(struct call *c);

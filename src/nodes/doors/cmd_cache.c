@@ -232,13 +232,6 @@ void handle_cache_flushall(struct call *c)
     }
 }
 
-void handle_cache_object(struct call *c)
-{
-    if (c->argc < 3 || cache_key_ok(c, c->argv[2])) { /* of too few words, what is missing is said there */
-        cache_submit(c, c->argv, c->argc, NULL, 0);
-    }
-}
-
 /* --- the cache itself */
 
 void handle_cache_look(struct call *c)

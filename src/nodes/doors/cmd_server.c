@@ -281,17 +281,6 @@ void handle_latency(struct call *c)
     }
 }
 
-void handle_memory(struct call *c)
-{
-    if (slice_ieq(c->argv[1], "USAGE")) {
-        resp_null(c->reply);
-    } else if (slice_ieq(c->argv[1], "DOCTOR")) {
-        resp_bulk_str(c->reply, "Nothing to report.");
-    } else {
-        call_error(c, "ERR", "unknown subcommand. MEMORY USAGE key");
-    }
-}
-
 void handle_module(struct call *c)
 {
     resp_array(c->reply, 0);
