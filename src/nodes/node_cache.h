@@ -100,15 +100,16 @@ uint64_t cache_deadline(const struct node *n);
 enum cache_query_kind {
     CACHE_QUERY_VOUCH = 1,      /* the home's own: u64 when it was begun */
     CACHE_QUERY_SCAN,           /* u64 cursor, u32 count */
-    CACHE_QUERY_STATE,          /* key: u64 epoch, u64 version, u8 exists, u8 home_state, u32 owner, u32 n, u32 sharers */
+    CACHE_QUERY_STATE,          /* key: u8 1, u64 epoch, u64 version, u8 exists, u8 home_state, u32 owner, u32 n, u32 sharers */
     CACHE_QUERY_COUNT,          /* u64 keys, u64 bytes */
     CACHE_QUERY_RANDOM,         /* u64 any: u8 found, key */
 };
 
-/* doors/cache_door.c */
+/* doors/cache_door.c, cache_poll.c, track.c */
 void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp);
 void doors_cache_gone(struct node *n, slice_t key);         /* this node's copy is old, or no more */
 void doors_cache_lost(struct node *n, uint32_t group);      /* all of the group */
 void doors_cache_seen(struct node *n, node_id_t from, const struct cache_msg *m); /* LOOK and SEEN */
+void doors_cache_unlinked(struct node *n, node_id_t peer);  /* what it was asked it will not answer */
 
 #endif

@@ -370,6 +370,7 @@ void links_down(struct node *n, link_id_t id)
         buf_clear(&p->out);
         node_log(n, LOG_WARN, "lost the link with %s", node_name_of(n, p->member.id));
         route_peer_lost(n, p->member.id);
+        doors_cache_unlinked(n, p->member.id);
         for (uint32_t i = 0; i < n->opt.groups; i++) {
             if (n->groups[i].hosted) {
                 consensus_peer_lost(n->groups[i].consensus, p->member.id, n->now_ms);

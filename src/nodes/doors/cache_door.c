@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { NO_ASK = UINT32_MAX, LIFE_SHIFT = 32, POLL_MS = 1000 };
+enum { NO_ASK = UINT32_MAX, LIFE_SHIFT = 32 };
 
 void cache_doors_init(struct doors *d)
 {
@@ -32,22 +32,13 @@ static void join_free(struct cache_join *j)
     free(j);
 }
 
-static void poll_free(struct cache_poll *p)
-{
-    list_remove(&p->link);
-    buf_fini(&p->key);
-    free(p);
-}
-
 void cache_doors_free(struct doors *d)
 {
     struct cache_doors *c = d->cache;
     list_each_safe(it, &c->joins) {
         join_free(CONTAINER_OF(it, struct cache_join, link));
     }
-    list_each_safe(it, &c->polls) {
-        poll_free(CONTAINER_OF(it, struct cache_poll, link));
-    }
+    cache_polls_free(c);
     for (uint32_t i = 0; i < c->cap_asks; i++) {
         free(c->asks[i].used ? c->asks[i].key : NULL);
     }
@@ -132,7 +123,7 @@ static void ask_free(struct cache_doors *d, uint32_t i)
     d->n_asks--;
 }
 
-static void to_conn(struct node *n, conn_id_t id, uint64_t slot, slice_t reply)
+void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply)
 {
     struct conn *conn = conn_find(n, id);
     if (conn != NULL) {
@@ -153,7 +144,7 @@ void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp)
     if (a.join != NULL) {
         cache_join_reply(n, a.join, a.part, resp);
     } else {
-        to_conn(n, a.conn, a.slot, resp);
+        cache_reply_to(n, a.conn, a.slot, resp);
     }
     struct conn *conn = a.key != NULL ? conn_find(n, a.conn) : NULL;
     if (conn != NULL && conn->tracking && !(resp.len > 0 && resp.ptr[0] == '-')) {
@@ -253,7 +244,7 @@ static void join_end(struct node *n, struct cache_join *j)
             buf_append_slice(&out, buf_slice(&j->replies[i]));
         }
     }
-    to_conn(n, j->conn, j->slot, buf_slice(&out));
+    cache_reply_to(n, j->conn, j->slot, buf_slice(&out));
     buf_fini(&out);
     join_free(j);
 }
@@ -274,108 +265,6 @@ void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice
     syn_assert(j->left > 0);
     if (--j->left == 0) {
         join_end(n, j);
-    }
-}
-
-/* --- all nodes' lines of a key */
-
-void cache_poll_begin(struct call *c, slice_t key, bool drop)
-{
-    struct node *n = c->n;
-    struct cache_poll *p = calloc(1, sizeof *p);
-    syn_assert(p != NULL);
-    *p = (struct cache_poll){.conn = c->conn->id, .slot = c->slot, .txn = ++n->doors->cache->next_txn, .until_ms = n->now_ms + POLL_MS, .drop = drop,
-                             .group = cache_group(n, key)};
-    buf_append_slice(&p->key, key);
-    p->nodes[p->n_nodes++].node = n->opt.self;
-    for (uint32_t i = 0; i < n->n_peers; i++) {
-        p->nodes[p->n_nodes++].node = n->peers[i].member.id;
-    }
-    p->left = p->n_nodes;
-    list_push_back(&n->doors->cache->polls, &p->link);
-    doors_wake(n, p->until_ms);
-    c->later = true;
-    struct cache_msg m = {.kind = CACHE_MSG_LOOK, .group = p->group, .txn = p->txn, .dirty = drop, .key = key};
-    for (uint32_t i = 0; i < p->n_nodes; i++) {
-        cache_send(n, p->nodes[i].node, &m);
-    }
-}
-
-static void poll_state(struct node *n, const struct cache_poll *p, struct buf *out)
-{
-    const struct node_group *g = &n->groups[p->group];
-    resp_map(out, 5);
-    resp_bulk_str(out, "key");
-    resp_bulk(out, buf_slice(&p->key));
-    resp_bulk_str(out, "group");
-    resp_int(out, p->group);
-    resp_bulk_str(out, "home");
-    g->leader != 0 ? resp_bulk_str(out, node_name_of(n, g->leader)) : resp_null(out);
-    resp_bulk_str(out, "epoch");
-    resp_u64(out, p->epoch);
-    resp_bulk_str(out, "nodes");
-    resp_array(out, p->n_nodes);
-    for (uint32_t i = 0; i < p->n_nodes; i++) {
-        resp_map(out, 3);
-        resp_bulk_str(out, "node");
-        resp_bulk_str(out, node_name_of(n, p->nodes[i].node));
-        resp_bulk_str(out, "state");
-        resp_bulk_str(out, p->nodes[i].answered ? MESI_STATE_NAMES[p->nodes[i].state] : "unknown");
-        resp_bulk_str(out, "version");
-        resp_u64(out, p->nodes[i].version);
-    }
-}
-
-static void poll_end(struct node *n, struct cache_poll *p)
-{
-    struct buf out = {0};
-    int64_t had = 0;
-    for (uint32_t i = 0; i < p->n_nodes; i++) {
-        had += p->nodes[i].answered && p->nodes[i].state != MESI_I;
-    }
-    if (p->drop) {
-        resp_int(&out, had);
-    } else {
-        poll_state(n, p, &out);
-    }
-    to_conn(n, p->conn, p->slot, buf_slice(&out));
-    buf_fini(&out);
-    poll_free(p);
-}
-
-/* Another node looks at our line, and may have it dropped when it is clean. */
-static void on_look(struct node *n, node_id_t from, const struct cache_msg *m)
-{
-    struct cache_msg a = {.kind = CACHE_MSG_SEEN, .group = m->group, .txn = m->txn, .key = m->key};
-    cacher_clock(n->cache.cacher, n->now_ms, n->wall_ms);
-    a.grant = (uint8_t)cacher_state(n->cache.cacher, m->group, m->key, &a.version);
-    a.epoch = n->groups[m->group].term;
-    if (m->dirty) {
-        cacher_drop(n->cache.cacher, m->group, m->key);
-    }
-    cache_send(n, from, &a);
-}
-
-void doors_cache_seen(struct node *n, node_id_t from, const struct cache_msg *m)
-{
-    if (m->kind == CACHE_MSG_LOOK) {
-        on_look(n, from, m);
-        return;
-    }
-    list_each(it, &n->doors->cache->polls) {
-        struct cache_poll *p = CONTAINER_OF(it, struct cache_poll, link);
-        for (uint32_t i = 0; p->txn == m->txn && i < p->n_nodes; i++) {
-            if (p->nodes[i].node == from && !p->nodes[i].answered && m->grant < MESI_STATES) {
-                p->nodes[i].answered = true;
-                p->nodes[i].state = m->grant;
-                p->nodes[i].version = m->version;
-                p->epoch = m->epoch > p->epoch ? m->epoch : p->epoch;
-                if (--p->left == 0) {
-                    poll_end(n, p);
-                }
-                return;
-            }
-        }
     }
 }
 
@@ -409,12 +298,5 @@ void cache_doors_timers(struct node *n)
     if (!list_empty(&d->waiting)) {
         doors_wake(n, n->now_ms + timeout / 4 + 1);
     }
-    list_each_safe(it, &d->polls) {
-        struct cache_poll *p = CONTAINER_OF(it, struct cache_poll, link);
-        if (n->now_ms >= p->until_ms) {
-            poll_end(n, p);
-        } else {
-            doors_wake(n, p->until_ms);
-        }
-    }
+    cache_polls_timers(n);
 }

@@ -36,19 +36,20 @@ struct cache_ask {
     uint32_t key_len;
 };
 
-/* Questions to all nodes about their lines: CACHE.STATE, CACHE.INVALIDATE. */
+/* A question to all nodes about their lines: CACHE.STATE, CACHE.INVALIDATE. */
+enum poll_answer { POLL_WAITS, POLL_SEEN, POLL_UNREACHABLE /* no link with it: it can not answer */ };
 struct cache_poll {
     struct list link;
     conn_id_t conn;
     uint64_t slot, txn, until_ms;
     bool drop;
-    uint32_t group, left;
+    uint32_t group, left;       /* answers that are waited for */
     struct buf key;
-    struct { node_id_t node; bool answered; uint8_t state; uint64_t version; } nodes[NODE_MEMBERS_MAX];
+    struct { node_id_t node; enum poll_answer answer; uint8_t state; uint64_t version; } nodes[NODE_MEMBERS_MAX];
     uint32_t n_nodes;
-    bool home_known;
-    uint64_t epoch, version;
-    bool exists;
+    node_id_t home_asked;       /* whose view of the key is waited for; 0: nobody's */
+    uint64_t epoch;
+    struct buf home;            /* what it answered to CACHE_QUERY_STATE; empty: nothing */
 };
 
 /* A text of a known script that came with a hash of its own (cmd_script.c). */
@@ -73,6 +74,10 @@ bool cache_key_ok(struct call *c, slice_t key);
 void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part);
 struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n);
 void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice_t reply);
+void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply); /* if it is still there */
+/* cache_poll.c */
 void cache_poll_begin(struct call *c, slice_t key, bool drop);
+void cache_polls_timers(struct node *n);
+void cache_polls_free(struct cache_doors *d);
 
 #endif

@@ -161,7 +161,7 @@ static const struct command COMMANDS[] = {
      "<LOAD script | EXISTS sha1 [sha1 ...] | FLUSH>", "0.3.0", 0, 0, 0},
     {"CACHE.GET", 2, CMD_READ | CMD_FAST, handle_cache_look, "cache", "Returns a value with its version, and the state of this node's line.", "key",
      "0.3.0", 1, 1, 1},
-    {"CACHE.STATE", 2, CMD_READ, handle_cache_state, "cache", "Shows the home of a key, and its line on every node.", "key", "0.3.0", 1, 1, 1},
+    {"CACHE.STATE", 2, CMD_READ, handle_cache_state, "cache", "Shows memory and directory of a key at its home, and its line on every node.", "key", "0.3.0", 1, 1, 1},
     {"CACHE.INVALIDATE", 2, CMD_WRITE, handle_cache_invalidate, "cache", "Drops the copies of a key on all nodes; returns how many there were.", "key",
      "0.3.0", 1, 1, 1},
     {"CACHE.FLUSH", 1, CMD_WRITE, handle_cache_flush, "cache", "Begins to write this node's dirty lines to memory.", "", "0.3.0", 0, 0, 0},

@@ -1,0 +1,69 @@
+"""CACHE.STATE: lines, directory and memory of a key agree; nodes that are dead or stopped are named so, and not waited for longer than need be."""
+import signal
+import time
+
+from harness import SLOW, Cluster, wait_for
+from resp import as_map
+from test_cache_coherence import LONG, settled
+
+
+def state(client, key):
+    reply = as_map(client.cmd('CACHE.STATE', key))
+    reply['lines'] = {as_map(row)['node']: as_map(row) for row in reply.pop('nodes')}
+    return reply
+
+
+def check(reply, directory, owner, sharers, lines):
+    """lines: those that are not I; each has memory's version."""
+    assert (reply['directory'], reply['owner'], sorted(reply['sharers'])) == (directory, owner, sorted(sharers)), reply
+    assert {name: row['state'] for name, row in reply['lines'].items() if row['state'] != 'I'} == lines, reply
+    assert all(reply['lines'][name]['version'] == reply['version'] for name in lines), reply
+
+
+def test_cache_state_has_lines_directory_and_memory():
+    with Cluster(3, env=LONG) as cluster:
+        clients = settled(cluster)
+        for i in range(6):
+            key = f'k{i}'
+            check(state(clients[0], key), 'I', None, [], {})
+            assert state(clients[0], key)['exists'] == 0 and state(clients[0], key)['version'] == 0
+            clients[0].cmd('GET', key)
+            check(state(clients[1], key), 'O', 'n1', [], {'n1': 'E'})
+            clients[1].cmd('GET', key)
+            check(state(clients[2], key), 'S', None, ['n1', 'n2'], {'n1': 'S', 'n2': 'S'})
+            clients[2].cmd('GET', key)
+            clients[2].cmd('SET', key, 'v')
+            reply = state(clients[0], key)
+            check(reply, 'O', 'n3', [], {'n3': 'E'})
+            assert reply['exists'] == 1 and reply['version'] > 0 and reply['epoch'] > 0 and reply['home'] in ('n1', 'n2', 'n3')
+            clients[0].cmd('DEL', key)
+            assert state(clients[1], key)['exists'] == 0
+
+
+def test_cache_state_does_not_wait_for_a_dead_node():
+    with Cluster(3) as cluster:
+        clients = settled(cluster)
+        clients[1].cmd('SET', 'k', 'v')
+        cluster.nodes[2].kill()
+        begun = time.monotonic()
+        for i in range(20):
+            for client in clients[:2]:
+                rows = state(client, f'k{i}')['lines']
+                assert rows['n3']['state'] == 'unreachable' and rows['n1']['state'] != 'unknown' and rows['n2']['state'] != 'unknown', rows
+                assert client.cmd('CACHE.INVALIDATE', f'none{i}') == 0
+        assert time.monotonic() - begun < 6 * SLOW, '80 questions that wait for somebody take at least 24 s'
+        wait_for('a home for every key', lambda: all(state(clients[0], f'k{i}')['directory'] != 'unknown' for i in range(20)))
+        assert state(clients[0], 'k')['exists'] == 1
+
+
+def test_cache_state_of_a_stopped_node_is_unknown():
+    """Its link stands at first: it is asked, and waited for a little."""
+    with Cluster(3, env={'ELECTION_TIMEOUT_MIN': '1000', 'ELECTION_TIMEOUT_MAX': '1500'}) as cluster:
+        clients = settled(cluster)
+        key = next(key for key in (f'k{i}' for i in range(100)) if state(clients[0], key)['home'] == 'n1')
+        cluster.nodes[2].signal(signal.SIGSTOP)
+        reply = state(clients[0], key)
+        assert reply['lines']['n3']['state'] == 'unknown' and reply['lines']['n2']['state'] == 'I' and reply['directory'] == 'I', reply
+        wait_for('the silent link to be closed', lambda: state(clients[0], key)['lines']['n3']['state'] == 'unreachable', 60)
+        cluster.nodes[2].signal(signal.SIGCONT)
+        wait_for('it to be back', lambda: state(clients[0], key)['lines']['n3']['state'] == 'I')
