@@ -63,6 +63,7 @@ void cache_fini(struct group_cache *q)
         cache_end_sm(q);
     }
     buf_fini(&q->proposed);
+    buf_fini(&q->written);
 }
 
 static struct node_group *group_of(const struct group_cache *q)
@@ -230,10 +231,47 @@ static void home_release(void *arg, uint64_t ticket)
     list_each(it, &q->held) {
         struct cache_held *h = CONTAINER_OF(it, struct cache_held, link);
         if (h->ticket == ticket) {
-            held_send(q, h);
+            h->nobodys ? held_free(h) : held_send(q, h);
             return;
         }
     }
+}
+
+/* Those keys of a held write that have another version than before. */
+static void home_written(void *arg, uint64_t ticket, struct home_written *w)
+{
+    struct group_cache *q = arg;
+    struct cache_held *h = NULL;
+    list_each(it, &q->held) {
+        h = CONTAINER_OF(it, struct cache_held, link);
+        if (h->ticket == ticket) {
+            break;
+        }
+        h = NULL;
+    }
+    if (h == NULL) {
+        return;
+    }
+    struct reader keys = reader_of(buf_slice(&h->keys)), r = reader_of(buf_slice(&h->reply));
+    uint32_t n = reader_u32(&keys), count = h->nobodys ? 0 : reader_u32(&r);
+    uint64_t before = 0, version = 1;
+    buf_clear(&q->written);
+    for (uint32_t i = 0; i < n; i++) {
+        slice_t key = reader_bytes(&keys);
+        if (i < count) { /* what goes in one step has one answer */
+            reader_bytes(&r);
+            before = reader_u64(&r);
+            version = reader_u64(&r);
+            reader_u8(&r);
+        }
+        if (before != version) {
+            buf_put_bytes(&q->written, key);
+            w->n++;
+        }
+    }
+    w->writer = h->writer;
+    w->all = n == 0;
+    w->keys = buf_slice(&q->written);
 }
 
 /* The keys of a write, as an entry or a forwarded payload has them; false: of no write. */
@@ -391,9 +429,20 @@ static void flush_applied(struct group_cache *q, uint64_t index, slice_t op, con
     }
 }
 
-/* Lines count a time to live by themselves; who tracks a key wants to hear of its end. */
+/* Lines count a time to live by themselves; who tracks a key, or listens, wants to hear of its end. */
 static void due_applied(struct node *n, struct group_cache *q, uint64_t index, const struct cache_result *res)
 {
+    if (home_is_listened(q->home) && res->n_touched > 0) {
+        struct cache_held *h = calloc(1, sizeof *h);
+        syn_assert(h != NULL);
+        h->ticket = index;
+        h->nobodys = true;
+        buf_put_u32(&h->keys, res->n_touched);
+        for (uint32_t i = 0; i < res->n_touched; i++) {
+            buf_put_bytes(&h->keys, n->cache.out.touched[res->first_touched + i].key);
+        }
+        list_push_back(&q->held, &h->link);
+    }
     for (uint32_t i = 0; i < res->n_touched; i++) {
         home_applied(q->home, 0, n->cache.out.touched[res->first_touched + i].key, index);
     }
@@ -465,7 +514,7 @@ void cache_lead(struct node *n, struct node_group *g)
     uint32_t count = cache_sm_holders(q->sm, holders);
     struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back,
                              .keys_max = DIRECTORY_KEYS / n->opt.groups + 1};
-    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release};
+    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written};
     q->home = home_new(&o, &io, n->now_ms, holders, count);
     home_timers(q->home);
 }
@@ -523,73 +572,5 @@ void cache_check(const struct node *n, const struct node_group *g)
     }
     if ((n->turn_no + n->opt.groups) % CHECK_TURNS == 0 && g->id == 0) {
         cacher_check(n->cache.cacher);
-    }
-}
-
-/* --- queries */
-
-struct scan { struct buf *out; uint32_t n; };
-
-static void scan_key(void *arg, slice_t key)
-{
-    struct scan *s = arg;
-    buf_put_bytes(s->out, key);
-    s->n++;
-}
-
-static void answer_scan(struct node_group *g, uint64_t now, struct reader *r, struct buf *reply)
-{
-    uint64_t cursor = reader_u64(r);
-    uint32_t count = reader_u32(r);
-    struct scan s = {.out = reply};
-    size_t at = reply->len;
-    buf_put_u64(reply, 0);
-    buf_put_u32(reply, 0);
-    uint64_t next = cache_sm_scan(g->cache.sm, cursor, count, now, scan_key, &s);
-    le64_put(reply->ptr + at, next);
-    le32_put(reply->ptr + at + 8, s.n);
-}
-
-static void answer_state(struct node_group *g, uint64_t now, struct reader *r, struct buf *reply)
-{
-    slice_t key = reader_bytes(r);
-    struct cache_item item;
-    struct home_key_info info = {0};
-    uint64_t version;
-    cache_sm_get(g->cache.sm, key, now, &item, &version);
-    if (g->cache.home != NULL) {
-        home_info(g->cache.home, key, &info);
-    }
-    buf_put_u64(reply, g->term);
-    buf_put_u64(reply, version);
-    buf_put_u8(reply, item.exists);
-    buf_put_u8(reply, (uint8_t)info.state);
-    buf_put_u32(reply, info.owner);
-    buf_put_u32(reply, info.n_sharers);
-    for (uint32_t i = 0; i < info.n_sharers; i++) {
-        buf_put_u32(reply, info.sharers[i]);
-    }
-}
-
-/* Replies are the cache's own bytes (node_cache.h); an error is RESP. */
-bool cache_query_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply)
-{
-    struct reader r = reader_of(query);
-    uint64_t now = group_log_now(n, g);
-    struct cache_sm_stats st;
-    buf_put_u8(reply, 1);
-    switch (reader_u8(&r)) {
-    case CACHE_QUERY_VOUCH: cache_vouched(n, g, query); return false;
-    case CACHE_QUERY_SCAN: answer_scan(g, now, &r, reply); return true;
-    case CACHE_QUERY_STATE: answer_state(g, now, &r, reply); return true;
-    case CACHE_QUERY_COUNT:
-        cache_sm_stats(g->cache.sm, &st);
-        buf_put_u64(reply, st.keys);
-        buf_put_u64(reply, st.bytes);
-        return true;
-    default:
-        buf_clear(reply);
-        resp_error(reply, "ERR", "the query was not understood by the leader (mixed versions?)");
-        return true;
     }
 }

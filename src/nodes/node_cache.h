@@ -21,6 +21,7 @@ struct cache_held {
     struct request_id req;
     node_id_t writer;
     bool repeated;
+    bool nobodys;               /* of expiry: there is no reply */
     struct buf keys;            /* u32 n, then the keys */
     struct buf reply;           /* as cache_sm gave it */
 };
@@ -40,6 +41,7 @@ struct group_cache {
     struct home *home;          /* while this node leads the group and is ready */
     struct list held;           /* struct cache_held, ascending ticket */
     struct buf proposed;        /* flushes in our log: u64 index, u32 node each */
+    struct buf written;         /* keys of the write that is told of */
     uint64_t due_index, due_retry_ms;
     struct cache_batch *batch;  /* this turn's; NULL: none */
 };
@@ -109,6 +111,8 @@ enum cache_query_kind {
 void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp);
 void doors_cache_gone(struct node *n, slice_t key);         /* this node's copy is old, or no more */
 void doors_cache_lost(struct node *n, uint32_t group);      /* all of the group */
+/* To clients that hear of every write (track_bcast.c): the key was written, by the command that waits with this cookie, 0: by anybody; all: any key may have been. */
+void doors_cache_told(struct node *n, slice_t key, bool all, uint64_t cookie);
 void doors_cache_seen(struct node *n, node_id_t from, const struct cache_msg *m); /* LOOK and SEEN */
 void doors_cache_unlinked(struct node *n, node_id_t peer);  /* what it was asked it will not answer */
 

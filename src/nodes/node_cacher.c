@@ -21,6 +21,7 @@ static bool for_home(uint8_t kind)
     case CACHE_MSG_UPGR:
     case CACHE_MSG_FLUSH:
     case CACHE_MSG_ACK:
+    case CACHE_MSG_NOTED:
     case CACHE_MSG_LEASE:
     case CACHE_MSG_REPORT: return true;
     default: return false;
@@ -111,6 +112,12 @@ static void on_lost(void *arg, uint32_t group)
     doors_cache_lost(arg, group);
 }
 
+static void on_told(void *arg, uint32_t group, slice_t key, bool all)
+{
+    (void)group;
+    doors_cache_told(arg, key, all, 0);
+}
+
 static void batch_free(struct node *n, struct cache_batch *b)
 {
     if (n->groups[b->group].cache.batch == b) {
@@ -130,6 +137,9 @@ static void write_done(struct node *n, const struct cache_batch *b, uint64_t coo
     reader_u8(r);
     bool owned = reader_u8(r) == 1;
     uint64_t seq = reader_u64(r);
+    if (before != version) {
+        doors_cache_told(n, key, false, cookie);
+    }
     doors_cache_reply(n, cookie, resp);
     cacher_wrote(n->cache.cacher, b->group, key, op, owned ? CACHER_DONE_OWNED : CACHER_DONE, epoch, before, version, seq);
 }
@@ -140,6 +150,9 @@ static void writes_failed(struct node *n, const struct cache_batch *b, struct re
     bool unsure = error.len < sizeof uncertain - 1 || memcmp(error.ptr, uncertain, sizeof uncertain - 1) == 0;
     for (uint32_t i = 0; i < b->n; i++) {
         slice_t key = reader_bytes(&ops), op = reader_bytes(&ops);
+        if (unsure) {
+            doors_cache_told(n, key, false, 0);
+        }
         doors_cache_reply(n, le64_get(b->cookies.ptr + (size_t)i * 8), error);
         cacher_wrote(n->cache.cacher, b->group, key, op, unsure ? CACHER_UNSURE : CACHER_NOT_DONE, 0, 0, 0, 0);
     }
@@ -248,7 +261,7 @@ void cacher_open(struct node *n)
     struct cacher_options co = {.groups = o->groups, .hash_key = n->hash_key, .back = o->cache_back, .entries_max = o->cache_entries,
                                 .bytes_max = o->cache_bytes, .policy = o->cache_s3fifo ? LINES_S3FIFO : LINES_LRU, .lease_ms = o->cache_lease_ms,
                                 .flush_ms = o->cache_flush_ms, .first_txn = o->incarnation << TXN_SHIFT};
-    struct cacher_io io = {n, on_send, on_reply, on_write, on_gone, on_lost};
+    struct cacher_io io = {n, on_send, on_reply, on_write, on_gone, on_lost, on_told};
     list_init(&n->cache.batches);
     list_init(&n->cache.filling);
     cache_out_init(&n->cache.out);

@@ -43,6 +43,7 @@ KNOWN = {
     'scan': ('SCAN, KEYS, RANDOMKEY and DBSIZE', None),
     'ifeq': ('IFEQ, IFNE, FENCE and DELEX', taken),
     'missing': ('commands that are not there', None),
+    'tracking': ('CLIENT TRACKING', None),
     'sizes': ('a key has at most', None),
 }
 

@@ -13,6 +13,7 @@ static uint8_t parts_of(uint8_t kind, bool dirty)
     case CACHE_MSG_DATA: return HAS_KEY | HAS_ITEM;
     case CACHE_MSG_LEASE:
     case CACHE_MSG_GRANT:
+    case CACHE_MSG_NOTED:
     case CACHE_MSG_EPOCH:
     case CACHE_MSG_REPORT: return 0;
     default: return HAS_KEY;

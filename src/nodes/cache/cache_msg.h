@@ -16,15 +16,18 @@ enum cache_msg_kind {
     CACHE_MSG_DOWN,     /* home: seq, key */
     CACHE_MSG_FLUSHED,  /* home: txn of the flush, version (0: refused), key */
     CACHE_MSG_NACK,     /* home: txn, key: it cannot now, or the cacher has no lease */
-    CACHE_MSG_LEASE,    /* cacher: txn (its clock), asks */
-    CACHE_MSG_GRANT,    /* home: txn (that clock), version = milliseconds that are left */
+    CACHE_MSG_LEASE,    /* cacher: txn (its clock), seq (its number as a listener), asks */
+    CACHE_MSG_GRANT,    /* home: txn (that clock), seq (the greatest number it has of it), version = milliseconds that are left */
     CACHE_MSG_EPOCH,    /* home: it leads now and wants a report; cacher: answered with by a newer one */
     CACHE_MSG_REPORT,   /* cacher: nothing of an older epoch is left here */
     CACHE_MSG_LOOK,     /* any node to any: what state is your line of key in? txn; dirty: and give it up when it is clean */
     CACHE_MSG_SEEN,     /* the answer: txn, key, version; grant: enum mesi_state before; epoch: the term it knows of */
+    CACHE_MSG_NOTE,     /* home, to who listens: seq, version (enum cache_note), key: it was written */
+    CACHE_MSG_NOTED,    /* cacher: seq: its clients were told */
     CACHE_MSG_MAX
 };
 
+enum cache_note { CACHE_NOTE_KEY = 0, CACHE_NOTE_OWN /* by a client of who is told */, CACHE_NOTE_ALL /* every key of the group */ };
 enum cache_grant { CACHE_GRANT_S = 1, CACHE_GRANT_E, CACHE_GRANT_M };
 
 struct cache_msg {

@@ -23,6 +23,7 @@ struct cacher *cacher_new(const struct cacher_options *o, const struct cacher_io
     }
     c->next_retry_ms = UINT64_MAX;
     c->next_txn = o->first_txn;
+    c->listen_seq = o->first_txn << 1;
     lines_init(&c->lines, &(struct lines_options){o->hash_key, o->entries_max, o->bytes_max, o->policy});
     list_init(&c->flights);
     return c;
@@ -516,6 +517,7 @@ void cacher_on(struct cacher *c, const struct cache_msg *m)
     case CACHE_MSG_NACK: on_nack(c, m); break;
     case CACHE_MSG_GRANT: lease_on_grant(c, m); break;
     case CACHE_MSG_EPOCH: lease_on_epoch(c, m); break;
+    case CACHE_MSG_NOTE: listen_on_note(c, m); break;
     default: break;
     }
 }

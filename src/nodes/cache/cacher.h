@@ -29,6 +29,8 @@ struct cacher_io {
     /* May be NULL. A copy that could be read here cannot any more, or has another value: one key's; all of a group. */
     void (*gone)(void *arg, uint32_t group, slice_t key);
     void (*lost)(void *arg, uint32_t group);
+    /* While this node listens: the key was written, or, all: any key of the group may have been. May be NULL. */
+    void (*told)(void *arg, uint32_t group, slice_t key, bool all);
 };
 
 enum cacher_outcome { CACHER_DONE, CACHER_DONE_OWNED, CACHER_NOT_DONE, CACHER_UNSURE };
@@ -62,6 +64,9 @@ uint32_t cacher_idle_s(const struct cacher *c, uint32_t group, slice_t key);
 void cacher_on(struct cacher *c, const struct cache_msg *m);
 /* The group has another leader, or none that is known (epoch 0): what waits is asked for anew when it is. */
 void cacher_home_changed(struct cacher *c, uint32_t group);
+/* Listening (docs/cache.md): from when cacher_hears is true, every write through of any node is told before it is answered. */
+void cacher_listen(struct cacher *c, bool on);
+bool cacher_hears(const struct cacher *c);               /* of all groups, now */
 void cacher_timers(struct cacher *c);
 uint64_t cacher_deadline(const struct cacher *c);
 /* Writes every dirty line to memory and gives all up, before a shutdown; true: nothing dirty is left. */

@@ -67,6 +67,7 @@ struct cacher_group {
     uint64_t reported_epoch; /* ... and has had it */
     uint32_t flights;
     uint64_t clean[2];       /* lines in S and in E under this lease */
+    bool hears;              /* this lease's home tells us of every write */
     struct list dirty, flushes;
 };
 
@@ -79,6 +80,7 @@ struct cacher {
     struct lines lines;
     struct list flights;
     uint64_t next_txn;
+    uint64_t listen_seq;     /* our number as a listener, growing over all lives; odd: we listen */
     uint64_t next_retry_ms;  /* no flight is due before */
     struct buf reply;
     struct cache_change change;
@@ -102,6 +104,10 @@ void flight_end(struct cacher *c, struct line *l);                      /* nobod
 
 /* cacher.c: what a cell says is done */
 void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const struct cache_msg *m, struct waiter *w);
+/* cacher_listen.c */
+void listen_on_grant(struct cacher *c, const struct cache_msg *m);
+void listen_on_note(struct cacher *c, const struct cache_msg *m);
+void listen_lost(struct cacher *c, uint32_t group);
 /* cacher_lease.c */
 bool lease_lives(const struct cacher *c, const struct cacher_group *g);
 void lease_want(struct cacher *c, uint32_t group);

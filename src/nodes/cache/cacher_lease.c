@@ -12,7 +12,7 @@ bool lease_lives(const struct cacher *c, const struct cacher_group *g)
 static void lease_ask(struct cacher *c, uint32_t group)
 {
     struct cacher_group *g = &c->groups[group];
-    struct cache_msg m = {.kind = CACHE_MSG_LEASE, .group = group, .epoch = g->epoch, .txn = c->now_ms};
+    struct cache_msg m = {.kind = CACHE_MSG_LEASE, .group = group, .epoch = g->epoch, .txn = c->now_ms, .seq = c->listen_seq};
     g->asked_ms = c->now_ms;
     g->ask_again_ms = c->now_ms + (lease_lives(c, g) ? c->o.lease_ms / (2 * LEASE_RENEWALS) : RETRY_MS_MIN) + 1;
     c->io.send(c->io.arg, &m);
@@ -84,7 +84,7 @@ static void send_unsent(struct cacher *c, uint32_t group)
     }
 }
 
-void lease_on_grant(struct cacher *c, const struct cache_msg *m)
+static void take_grant(struct cacher *c, const struct cache_msg *m)
 {
     struct cacher_group *g = &c->groups[m->group];
     uint64_t end = m->txn + m->version - m->version / LEASE_MARGIN;
@@ -100,6 +100,12 @@ void lease_on_grant(struct cacher *c, const struct cache_msg *m)
     if (!lived) {
         send_unsent(c, m->group);
     }
+}
+
+void lease_on_grant(struct cacher *c, const struct cache_msg *m)
+{
+    take_grant(c, m);
+    listen_on_grant(c, m);
 }
 
 void lease_try_report(struct cacher *c, uint32_t group)
@@ -134,6 +140,7 @@ void lease_end(struct cacher *c, uint32_t group)
     g->lease_end_ms = 0;
     g->ask_again_ms = 0;
     lines_lapse(c, group);
+    listen_lost(c, group);
     if (c->io.lost != NULL) {
         c->io.lost(c->io.arg, group);
     }
@@ -191,7 +198,7 @@ static void flush_due(struct cacher *c, struct cacher_group *g)
 
 static bool is_wanted(const struct cacher *c, const struct cacher_group *g)
 {
-    return g->flights > 0 || !list_empty(&g->dirty) || (g->wanted_ms != 0 && g->wanted_ms + c->o.lease_ms > c->now_ms);
+    return (c->listen_seq & 1) != 0 || g->flights > 0 || !list_empty(&g->dirty) || (g->wanted_ms != 0 && g->wanted_ms + c->o.lease_ms > c->now_ms);
 }
 
 void cacher_timers(struct cacher *c)

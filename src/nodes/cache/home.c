@@ -23,7 +23,7 @@ struct home *home_new(const struct home_options *o, const struct home_io *io, ui
     }
     h->active = n == 0 || MUTANT("S65");
     map_init(&h->keys);
-    map_init(&h->tickets);
+    tickets_init(h);
     list_init(&h->snooping);
     list_init(&h->order);
     return h;
@@ -49,14 +49,8 @@ void home_free(struct home *h)
         }
         free(k);
     }
-    n = map_first(&h->tickets);
-    while (n != NULL) {
-        struct ticket *t = CONTAINER_OF(n, struct ticket, by_no);
-        n = map_next(&h->tickets, n);
-        free(t);
-    }
+    tickets_free(h);
     map_fini(&h->keys);
-    map_fini(&h->tickets);
     free(h);
 }
 
@@ -242,32 +236,6 @@ struct cause { uint8_t slot; uint8_t kind; uint64_t txn, version; const struct c
 
 static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c);
 
-/* Releasing a reply may look at the key again, and forget it. */
-static void tickets_release(struct home *h, struct home_key *k)
-{
-    k->pins++;
-    struct list done;
-    list_init(&done);
-    while (!list_empty(&k->tickets)) {
-        struct list *it = k->tickets.next;
-        list_remove(it);
-        list_push_back(&done, it);
-    }
-    while (!list_empty(&done)) {
-        struct ticket_ref *r = CONTAINER_OF(done.next, struct ticket_ref, in_key);
-        struct ticket *t = r->ticket;
-        list_remove(&r->in_key);
-        free(r);
-        if (--t->keys == 0 && t->closed) {
-            uint64_t no = t->no;
-            map_remove(&h->tickets, &t->by_no);
-            free(t);
-            h->io.release(h->io.arg, no);
-        }
-    }
-    k->pins--;
-}
-
 /* The name of a stable state is who has copies: one that gave its copy up for a write is none of them. */
 static void rename_state(struct home_key *k)
 {
@@ -424,6 +392,7 @@ void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
         key_tidy(h, k);
         break;
     }
+    case CACHE_MSG_NOTED: notice_answered(h, slot, m->seq); break;
     case CACHE_MSG_REPORT: holder_on_report(h, from); break;
     default: break;
     }
@@ -441,8 +410,6 @@ void home_proposed(struct home *h, node_id_t writer, slice_t key)
     step(h, k, others ? HOME_WRITE_O : HOME_WRITE, &(struct cause){.slot = slot});
 }
 
-static struct ticket *ticket_of(struct home *h, uint64_t no, bool make);
-
 void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket)
 {
     struct home_key *k = key_make(h, key);
@@ -452,45 +419,9 @@ void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket
         step(h, k, HOME_WRITE_O, &(struct cause){.slot = slot});
     }
     if (k->waiting != 0) {
-        struct ticket_ref *r = malloc(sizeof *r);
-        syn_assert(r != NULL);
-        r->ticket = ticket_of(h, ticket, true);
-        r->ticket->keys++;
-        list_push_back(&k->tickets, &r->in_key);
+        ticket_waits(h, k, ticket);
     }
     key_tidy(h, k);
-}
-
-static bool ticket_is(const struct map_node *n, const void *no)
-{
-    return CONTAINER_OF(n, struct ticket, by_no)->no == *(const uint64_t *)no;
-}
-
-static struct ticket *ticket_of(struct home *h, uint64_t no, bool make)
-{
-    struct map_node *n = map_find(&h->tickets, hash_u64(no), &no, ticket_is);
-    if (n != NULL || !make) {
-        return n != NULL ? CONTAINER_OF(n, struct ticket, by_no) : NULL;
-    }
-    struct ticket *t = calloc(1, sizeof *t);
-    syn_assert(t != NULL);
-    t->no = no;
-    map_insert(&h->tickets, &t->by_no, hash_u64(no));
-    return t;
-}
-
-void home_close(struct home *h, uint64_t ticket)
-{
-    struct ticket *t = ticket_of(h, ticket, false);
-    if (t == NULL) {
-        h->io.release(h->io.arg, ticket);
-    } else if (t->keys == 0) {
-        map_remove(&h->tickets, &t->by_no);
-        free(t);
-        h->io.release(h->io.arg, ticket);
-    } else {
-        t->closed = true;
-    }
 }
 
 bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, uint64_t *seq)
@@ -583,7 +514,7 @@ void home_stats(const struct home *h, struct home_stats *s)
 
 bool home_quiet(const struct home *h)
 {
-    return list_empty(&h->snooping);
+    return list_empty(&h->snooping) && list_empty(&h->notices);
 }
 
 uint64_t home_digest(const struct home *h)

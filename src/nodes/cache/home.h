@@ -17,6 +17,14 @@ struct home_options {
     uint64_t keys_max;       /* of the directory: beyond it the copies of the oldest are called back; 0: no bound */
 };
 
+/* A write whose reply may leave once who listens was told of it. */
+struct home_written {
+    node_id_t writer;        /* whose client wrote; 0: nobody's */
+    bool all;                /* every key there was */
+    uint32_t n;
+    slice_t keys;            /* n of them (buf_put_bytes each); borrowed until the next call */
+};
+
 struct home_io {
     void *arg;
     void (*send)(void *arg, node_id_t to, const struct cache_msg *m);
@@ -27,6 +35,7 @@ struct home_io {
     bool (*hold)(void *arg, node_id_t node);                               /* proposes a HOLD entry */
     void (*vouch)(void *arg);          /* begin a ReadIndex round: home_vouched says when it was begun, once it is confirmed */
     void (*release)(void *arg, uint64_t ticket);                           /* nobody can read what was before: the reply may leave */
+    void (*written)(void *arg, uint64_t ticket, struct home_written *w);   /* asked only when somebody listens */
 };
 
 struct home;
@@ -39,6 +48,7 @@ void home_vouched(struct home *h, uint64_t begun_ms);
 void home_held(struct home *h, node_id_t node);       /* a HOLD entry was applied */
 void home_timers(struct home *h);
 uint64_t home_deadline(const struct home *h);
+bool home_is_listened(const struct home *h);          /* somebody wants to hear of every write */
 
 /* Writes through. Each key of a write: home_proposed when its entry is in the log, home_applied when memory has it, home_owned when its reply leaves. `writer`
  * is the node whose client wrote; 0: nobody's, all copies go (expiry, FLUSHALL, commands over several keys). */

@@ -18,6 +18,7 @@ struct holder {
     uint64_t asked_txn;
     uint64_t until_ms;       /* its lease ends, by our clock; 0: none was granted in this epoch */
     uint64_t tell_ms;        /* EPOCH is sent again */
+    uint64_t listen_seq;     /* greatest of its numbers; odd: it listens */
 };
 
 struct asking { struct list link; uint64_t txn; uint8_t slot; uint8_t kind; };
@@ -52,7 +53,10 @@ struct home {
     bool vouching;
     uint64_t vouch_ms;       /* when it was asked for */
     uint64_t seq;
-    struct map keys, tickets;
+    struct map keys, tickets, notices_by_seq;
+    struct list notices;     /* struct notice, in the order of their writes */
+    uint64_t notices_ms;     /* when they are looked at */
+    uint32_t n_listeners;    /* holders that listen, whether their leases live or not */
     struct list snooping;
     struct list order;       /* all keys, from who is next to lose its copies to the newest */
     struct home_stats stats;
@@ -61,6 +65,15 @@ struct home {
 /* home.c */
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
 struct home_key *home_key_find(struct home *h, slice_t key);
+/* home_tickets.c */
+void tickets_init(struct home *h);
+void tickets_free(struct home *h);
+void tickets_release(struct home *h, struct home_key *k);               /* nothing older of this key can be read */
+void ticket_waits(struct home *h, struct home_key *k, uint64_t ticket); /* ... something can */
+void holder_listens(struct home *h, struct holder *o, uint64_t seq);
+void notice_answered(struct home *h, uint8_t slot, uint64_t seq);
+void notices_timers(struct home *h);
+uint64_t notices_deadline(const struct home *h);
 /* home_lease.c */
 uint8_t home_holder(const struct home *h, node_id_t node);
 bool home_holder_lives(const struct home *h, uint8_t slot);

@@ -35,7 +35,7 @@ static void grant_lease(struct home *h, struct holder *o)
     o->waits = false;
     o->until_ms = until > o->until_ms ? until : o->until_ms;
     h->stats.leases++;
-    struct cache_msg m = {.kind = CACHE_MSG_GRANT, .group = h->o.group, .epoch = h->o.epoch, .txn = o->asked_txn, .version = until - h->now_ms};
+    struct cache_msg m = {.kind = CACHE_MSG_GRANT, .group = h->o.group, .epoch = h->o.epoch, .txn = o->asked_txn, .seq = o->listen_seq, .version = until - h->now_ms};
     h->io.send(h->io.arg, o->node, &m);
 }
 
@@ -77,6 +77,7 @@ void holder_on_lease(struct home *h, node_id_t from, const struct cache_msg *m)
         struct cache_msg e = {.kind = CACHE_MSG_EPOCH, .group = h->o.group, .epoch = h->o.epoch};
         h->io.send(h->io.arg, from, &e);
     }
+    holder_listens(h, o, m->seq);
     o->waits = true;
     o->asked_txn = m->txn;
     try_grant(h, o);
@@ -183,11 +184,12 @@ void home_timers(struct home *h)
         }
     }
     resend(h);
+    notices_timers(h);
 }
 
 uint64_t home_deadline(const struct home *h)
 {
-    uint64_t at = UINT64_MAX;
+    uint64_t at = notices_deadline(h);
     if (!h->active) { /* instants that stay where they are, however often somebody asks meanwhile */
         at = active_at(h);
         for (uint32_t i = 0; i < h->n_holders; i++) {

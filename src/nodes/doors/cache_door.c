@@ -18,6 +18,8 @@ void cache_doors_init(struct doors *d)
     list_init(&d->cache->polls);
     map_init(&d->cache->tracked);
     list_init(&d->cache->tracked_all);
+    list_init(&d->cache->bcast);
+    list_init(&d->cache->bcast_waits);
 }
 
 static void join_free(struct cache_join *j)
@@ -39,6 +41,7 @@ void cache_doors_free(struct doors *d)
         join_free(CONTAINER_OF(it, struct cache_join, link));
     }
     cache_polls_free(c);
+    bcast_waits_free(d);
     for (uint32_t i = 0; i < c->cap_asks; i++) {
         free(c->asks[i].used ? c->asks[i].key : NULL);
     }
@@ -129,6 +132,13 @@ void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply)
     if (conn != NULL) {
         conn_reply(n, conn, slot, reply);
     }
+}
+
+conn_id_t cache_asker(const struct cache_doors *d, uint64_t cookie)
+{
+    uint32_t i = (uint32_t)cookie;
+    bool waits = i < d->cap_asks && d->asks[i].used && d->asks[i].life == (uint32_t)(cookie >> LIFE_SHIFT);
+    return waits ? d->asks[i].conn : 0;
 }
 
 void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp)
@@ -299,4 +309,5 @@ void cache_doors_timers(struct node *n)
         doors_wake(n, n->now_ms + timeout / 4 + 1);
     }
     cache_polls_timers(n);
+    bcast_timers(n);
 }

@@ -61,6 +61,8 @@ struct cache_doors {
     struct list waiting, joins, polls;
     struct map tracked;         /* track.c */
     struct list tracked_all;    /* oldest first */
+    struct list bcast;          /* struct conn.of_bcast: those that hear of every write */
+    struct list bcast_waits;    /* struct bcast_wait */
     conn_id_t writer;           /* whose command is being executed */
     struct loaded_script loaded[64];
     uint32_t n_loaded;
@@ -74,6 +76,7 @@ bool cache_key_ok(struct call *c, slice_t key);
 void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part);
 struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n);
 void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice_t reply);
+conn_id_t cache_asker(const struct cache_doors *d, uint64_t cookie); /* whose command it is; 0: nobody's any more */
 void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply); /* if it is still there */
 /* cache_poll.c */
 void cache_poll_begin(struct call *c, slice_t key, bool drop);

@@ -31,6 +31,9 @@ void handle_quit(struct call *c);
 void handle_reset(struct call *c);
 void handle_select(struct call *c);
 void handle_client(struct call *c);
+/* cmd_tracking.c */
+void handle_subscribe(struct call *c);
+void handle_unsubscribe(struct call *c);
 /* cmd_server.c */
 void handle_command(struct call *c);
 void handle_info(struct call *c);

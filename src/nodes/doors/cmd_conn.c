@@ -52,6 +52,10 @@ void handle_ping(struct call *c)
 {
     if (c->argc > 2) {
         call_error(c, "ERR", "wrong number of arguments for 'ping' command");
+    } else if (c->conn->subscribed && c->conn->proto < 3) {
+        resp_array(c->reply, 2);
+        resp_bulk_str(c->reply, "pong");
+        resp_bulk(c->reply, c->argc == 2 ? c->argv[1] : SLICE_NONE);
     } else if (c->argc == 2) {
         resp_bulk(c->reply, c->argv[1]);
     } else {
@@ -73,6 +77,8 @@ void handle_quit(struct call *c)
 void handle_reset(struct call *c)
 {
     watch_drop_all(c->n, c->conn);
+    tracking_off(c->n, c->conn);
+    c->conn->subscribed = false;
     c->conn->proto = 2;
     c->conn->name[0] = '\0';
     conn_set_authenticated(c->n, c->conn, c->n->opt.requirepass[0] == '\0');
@@ -170,12 +176,17 @@ void handle_hello(struct call *c)
 
 static void client_line(struct node *n, const struct conn *c, struct buf *out)
 {
-    buf_printf(out, "id=%llu addr=%s laddr=? fd=0 name=%s age=%llu idle=%llu flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
+    char flags[8];
+    snprintf(flags, sizeof flags, "%s%s%s%s", c->subscribed ? "P" : "", c->tracking ? "t" : "", c->track_broken ? "R" : "", c->track_bcast ? "B" : "");
+    if (flags[0] == '\0') {
+        snprintf(flags, sizeof flags, "N");
+    }
+    buf_printf(out, "id=%llu addr=%s laddr=? fd=0 name=%s age=%llu idle=%llu flags=%s db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
                     "qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%llu tot-mem=0 events=r cmd=%s user=default "
-                    "redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+                    "redir=%lld resp=%d lib-name=%s lib-ver=%s\n",
                (unsigned long long)c->id, c->remote, c->name, (unsigned long long)(n->now_ms - c->opened_ms) / 1000,
-               (unsigned long long)(n->now_ms - c->last_ms) / 1000, (unsigned long long)c->unsent_bytes,
-               c->last_command ? c->last_command : "NULL", c->proto, c->lib_name, c->lib_ver);
+               (unsigned long long)(n->now_ms - c->last_ms) / 1000, flags, (unsigned long long)c->unsent_bytes,
+               c->last_command ? c->last_command : "NULL", c->tracking ? (long long)c->track_redirect : -1, c->proto, c->lib_name, c->lib_ver);
 }
 
 static void client_list(struct call *c)
@@ -198,10 +209,8 @@ static void client_info(struct call *c)
 
 static void client_setinfo(struct call *c)
 {
-    slice_t v = c->argc == 4 ? c->argv[3] : SLICE_NONE;
-    if (c->argc != 4) {
-        call_error(c, "ERR", "wrong number of arguments for 'client|setinfo' command");
-    } else if (!name_ok(v)) {
+    slice_t v = c->argv[3];
+    if (!name_ok(v)) {
         call_error(c, "ERR", "lib-name and lib-ver cannot contain spaces, newlines or special characters.");
     } else if (slice_ieq(c->argv[2], "LIB-NAME")) {
         snprintf(c->conn->lib_name, sizeof c->conn->lib_name, "%.*s", (int)v.len, (const char *)v.ptr);
@@ -245,39 +254,90 @@ static void client_kill(struct call *c)
     }
 }
 
+static void client_id(struct call *c)
+{
+    resp_u64(c->reply, c->conn->id);
+}
+
+static void client_getname(struct call *c)
+{
+    if (c->conn->name[0]) {
+        resp_bulk(c->reply, own_name(c->conn));
+    } else {
+        resp_null(c->reply);
+    }
+}
+
+static void client_setname(struct call *c)
+{
+    if (set_name(c, c->argv[2])) {
+        resp_simple(c->reply, "OK");
+    }
+}
+
+static void client_getredir(struct call *c)
+{
+    c->conn->tracking ? resp_u64(c->reply, c->conn->track_redirect) : resp_int(c->reply, -1);
+}
+
+/* NO-EVICT, NO-TOUCH: nothing is ever done to a client for the sake of memory. */
+static void client_no(struct call *c)
+{
+    if (slice_ieq(c->argv[2], "ON") || slice_ieq(c->argv[2], "OFF")) {
+        resp_simple(c->reply, "OK");
+    } else {
+        call_error(c, "ERR", "syntax error");
+    }
+}
+
+static void client_help(struct call *c);
+
+static const struct {
+    const char *name, *words;
+    uint32_t argc_min, argc_max; /* max 0: any number */
+    command_fn fn;
+} subcommands[] = {
+    {"caching", "<YES | NO>", 3, 3, client_caching},
+    {"getname", "", 2, 2, client_getname},
+    {"getredir", "", 2, 2, client_getredir},
+    {"help", "", 2, 2, client_help},
+    {"id", "", 2, 2, client_id},
+    {"info", "", 2, 2, client_info},
+    {"kill", "<address | ID client-id | ADDR address>", 3, 0, client_kill},
+    {"list", "", 2, 0, client_list},
+    {"no-evict", "<ON | OFF>", 3, 3, client_no},
+    {"no-touch", "<ON | OFF>", 3, 3, client_no},
+    {"setinfo", "<LIB-NAME name | LIB-VER version>", 4, 4, client_setinfo},
+    {"setname", "name", 3, 3, client_setname},
+    {"tracking", "<ON | OFF> [REDIRECT client-id] [BCAST [PREFIX prefix ...]] [OPTIN | OPTOUT] [NOLOOP]", 3, 0, client_tracking},
+    {"trackinginfo", "", 2, 2, client_tracking_info},
+};
+enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
+
+static void client_help(struct call *c)
+{
+    resp_array(c->reply, SUBCOMMANDS + 1);
+    resp_simple(c->reply, "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    for (uint32_t i = 0; i < SUBCOMMANDS; i++) {
+        char line[160];
+        snprintf(line, sizeof line, "%s %s", subcommands[i].name, subcommands[i].words);
+        resp_simple(c->reply, line);
+    }
+}
+
 void handle_client(struct call *c)
 {
     slice_t sub = c->argv[1];
-    if (slice_ieq(sub, "ID") && c->argc == 2) {
-        resp_u64(c->reply, c->conn->id);
-    } else if (slice_ieq(sub, "GETNAME") && c->argc == 2) {
-        if (c->conn->name[0]) {
-            resp_bulk(c->reply, own_name(c->conn));
+    for (uint32_t i = 0; i < SUBCOMMANDS; i++) {
+        if (!slice_ieq(sub, subcommands[i].name)) {
+            continue;
+        }
+        if (c->argc < subcommands[i].argc_min || (subcommands[i].argc_max != 0 && c->argc > subcommands[i].argc_max)) {
+            call_error(c, "ERR", "wrong number of arguments for 'client|%s' command", subcommands[i].name);
         } else {
-            resp_null(c->reply);
+            subcommands[i].fn(c);
         }
-    } else if (slice_ieq(sub, "SETNAME") && c->argc == 3) {
-        if (set_name(c, c->argv[2])) {
-            resp_simple(c->reply, "OK");
-        }
-    } else if (slice_ieq(sub, "SETINFO")) {
-        client_setinfo(c);
-    } else if (slice_ieq(sub, "LIST")) {
-        client_list(c);
-    } else if (slice_ieq(sub, "INFO")) {
-        client_info(c);
-    } else if (slice_ieq(sub, "KILL") && c->argc > 2) {
-        client_kill(c);
-    } else if (slice_ieq(sub, "NO-EVICT") || slice_ieq(sub, "NO-TOUCH")) {
-        resp_simple(c->reply, "OK");
-    } else if (slice_ieq(sub, "TRACKINGINFO")) {
-        client_tracking_info(c);
-    } else if (slice_ieq(sub, "TRACKING") && c->argc > 2) {
-        client_tracking(c);
-    } else if (slice_ieq(sub, "CACHING") && c->argc == 3) {
-        client_caching(c);
-    } else {
-        call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try CLIENT HELP.",
-                   (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);
+        return;
     }
+    call_error(c, "ERR", "unknown subcommand '%.*s'. Try CLIENT HELP.", (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);
 }

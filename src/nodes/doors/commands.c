@@ -213,6 +213,9 @@ static const struct command COMMANDS[] = {
     {"AUTH", -2, CMD_FAST | CMD_NO_AUTH, handle_auth, "connection", "Authenticates the connection.", "[username] password", "0.1.0", 0, 0, 0},
     {"QUIT", -1, CMD_FAST | CMD_NO_AUTH, handle_quit, "connection", "Closes the connection.", "", "0.1.0", 0, 0, 0},
     {"RESET", 1, CMD_FAST | CMD_NO_AUTH, handle_reset, "connection", "Brings the connection back to its first state.", "", "0.1.0", 0, 0, 0},
+    {"SUBSCRIBE", -2, CMD_FAST, handle_subscribe, "connection", "Takes the invalidations of CLIENT TRACKING ... REDIRECT; there are no other channels.",
+     "channel [channel ...]", "0.3.0", 0, 0, 0},
+    {"UNSUBSCRIBE", -1, CMD_FAST, handle_unsubscribe, "connection", "Ends SUBSCRIBE.", "[channel [channel ...]]", "0.3.0", 0, 0, 0},
     {"SELECT", 2, CMD_FAST, handle_select, "connection", "Accepts database 0, the only one.", "index", "0.1.0", 0, 0, 0},
     {"CLIENT", -2, CMD_READ, handle_client, "connection", "Names, lists and closes client connections.", "subcommand [argument ...]", "0.1.0", 0,
      0, 0},
@@ -373,7 +376,7 @@ void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uin
         wrong_arity(&c);
     } else if (!conn->authenticated && !(c.cmd->flags & CMD_NO_AUTH)) {
         call_error(&c, "NOAUTH", "Authentication required.");
-    } else {
+    } else if (!subscribed_refuses(&c)) {
         conn->last_command = c.cmd->name;
         c.cmd->fn(&c);
         if (conn->caching != 0 && c.cmd->fn != handle_client) {

@@ -85,6 +85,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     list_init(&c->watches);
     list_init(&c->consumes);
     list_init(&c->tracked);
+    list_init(&c->of_bcast);
     struct resp_limits l;
     resp_limits_of(n, c, &l);
     resp_parser_init(&c->resp, &l);
@@ -108,6 +109,7 @@ static void conn_free(struct doors *d, struct conn *c)
     }
     free(c->slots);
     buf_fini(&c->out);
+    buf_fini(&c->prefixes);
     resp_parser_fini(&c->resp);
     http_door_fini(c);
     free(c);
@@ -124,6 +126,14 @@ void conn_bytes(struct node *n, struct conn *c, slice_t bytes)
 {
     buf_append_slice(&c->out, bytes);
     conn_touch(n, c);
+}
+
+void conn_notify(struct node *n, struct conn *c, slice_t resp3)
+{
+    if (!c->closing) {
+        resp_convert(&c->out, resp3, c->proto);
+        conn_touch(n, c);
+    }
 }
 
 void conn_push(struct node *n, struct conn *c, slice_t resp3)
@@ -333,6 +343,7 @@ void doors_closed(struct node *n, conn_id_t id)
     }
     consumes_closed(n, c);
     watch_drop_all(n, c);
+    tracking_off(n, c);
     conn_free(n->doors, c);
 }
 

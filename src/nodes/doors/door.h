@@ -63,6 +63,13 @@ struct conn {
     struct list consumes;    /* struct consume.of_conn */
     struct list tracked;     /* struct tracker.of_conn (track.c) */
     bool tracking, track_optin, track_optout, track_noloop;
+    bool track_bcast, bcast_ready; /* track_bcast.c */
+    bool track_broken;       /* whom it redirects to is gone */
+    bool subscribed;         /* to TRACK_CHANNEL */
+    conn_id_t track_redirect; /* 0: to itself */
+    struct buf prefixes;     /* n_prefixes, buf_put_bytes each */
+    uint32_t n_prefixes;
+    struct list of_bcast;    /* cache_doors.bcast */
     uint8_t caching;         /* CLIENT CACHING, of the next command: 1 yes, 2 no */
     const char *last_command;
     char name[64], lib_name[32], lib_ver[32], remote[64];
@@ -161,6 +168,7 @@ void conn_refuse(struct node *n, struct conn *c, enum refused_reason counted, co
 void conn_close_now(struct node *n, struct conn *c);
 void conn_bytes(struct node *n, struct conn *c, slice_t bytes);       /* raw, into this turn's output */
 void conn_push(struct node *n, struct conn *c, slice_t resp3);        /* out of band (RESP3 push), RESP3 connections only */
+void conn_notify(struct node *n, struct conn *c, slice_t resp3);      /* out of band, as its protocol has it */
 void conn_close(struct node *n, struct conn *c);
 void conn_pause(struct node *n, struct conn *c);
 void conn_resume(struct node *n, struct conn *c);
@@ -223,12 +231,24 @@ void cache_doors_timers(struct node *n);
 void keys_walks_free(struct doors *d);
 
 /* track.c */
+#define TRACK_CHANNEL "__redis__:invalidate"
+void track_push(struct node *n, struct conn *c, const slice_t *key);  /* NULL: everything may be old */
+bool track_wants(const struct conn *c);                               /* of the command that is executed now */
+void track_read(struct node *n, struct conn *c, slice_t key);         /* its value was just sent */
+void track_forget(struct doors *d, struct conn *c);                   /* the keys it has read; it does not track any more */
+
+/* track_bcast.c */
+void bcast_begin(struct call *c);                                     /* answers the call when every write is heard of */
+void bcast_end(struct node *n, struct conn *c);
+void bcast_timers(struct node *n);
+void bcast_waits_free(struct doors *d);
+
+/* cmd_tracking.c */
 void client_tracking(struct call *c);
 void client_caching(struct call *c);
 void client_tracking_info(struct call *c);
-bool track_wants(const struct conn *c);                               /* of the command that is executed now */
-void track_read(struct node *n, struct conn *c, slice_t key);         /* its value was just sent */
-void track_forget(struct doors *d, struct conn *c);
+void tracking_off(struct node *n, struct conn *c);
+bool subscribed_refuses(struct call *c);                               /* the error is said */
 
 /* watch.c */
 void watch_add(struct node *n, struct conn *c, slice_t name);

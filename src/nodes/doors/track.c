@@ -1,4 +1,4 @@
-/* CLIENT TRACKING: keys that a connection has read, and the push (RESP3) that tells it when its copy is old.
+/* CLIENT TRACKING without BCAST: keys that a connection has read, and the push (RESP3) that tells it when its copy is old.
  *
  * A key is tracked while this node has a readable line of it: whatever takes the line, a write here or elsewhere, an eviction, the end of a lease, pushes
  * once and forgets. The push is in the connection's output before the acknowledgement of the snoop leaves this node, so before the write that caused it is
@@ -52,14 +52,44 @@ static void tracker_free(struct tracker *r)
     free(r);
 }
 
-static void push(struct node *n, struct conn *c, slice_t key)
+static void redirect_broken(struct node *n, struct conn *c)
 {
     struct buf b = {0};
+    c->track_broken = true;
     resp_push(&b, 2);
-    resp_bulk_str(&b, "invalidate");
-    resp_array(&b, 1);
-    resp_bulk(&b, key);
+    resp_bulk_str(&b, "tracking-redir-broken");
+    resp_u64(&b, c->track_redirect);
     conn_push(n, c, buf_slice(&b));
+    buf_fini(&b);
+}
+
+/* As a push, or to a connection of RESP2 that waits for it as a message of a channel. */
+void track_push(struct node *n, struct conn *c, const slice_t *key)
+{
+    struct conn *to = c->track_redirect != 0 ? conn_find(n, c->track_redirect) : c;
+    struct buf b = {0};
+    if (to == NULL) {
+        redirect_broken(n, c);
+        return;
+    }
+    if (to->proto < 3 && !(to != c && to->subscribed)) {
+        return;
+    }
+    if (to->proto < 3) {
+        resp_array(&b, 3);
+        resp_bulk_str(&b, "message");
+        resp_bulk_str(&b, TRACK_CHANNEL);
+    } else {
+        resp_push(&b, 2);
+        resp_bulk_str(&b, "invalidate");
+    }
+    if (key != NULL) {
+        resp_array(&b, 1);
+        resp_bulk(&b, *key);
+    } else {
+        resp_null(&b);
+    }
+    conn_notify(n, to, buf_slice(&b));
     buf_fini(&b);
 }
 
@@ -70,7 +100,8 @@ static void key_gone(struct node *n, struct tracked_key *t)
         struct conn *c = r->conn;
         tracker_free(r);
         if (!(c->track_noloop && n->doors->cache->writer == c->id)) {
-            push(n, c, slice_of(t->key, t->len));
+            const slice_t key = slice_of(t->key, t->len);
+            track_push(n, c, &key);
         }
     }
     key_free(n->doors->cache, t);
@@ -96,7 +127,7 @@ void doors_cache_lost(struct node *n, uint32_t group)
 
 bool track_wants(const struct conn *c)
 {
-    return c->tracking && (c->track_optin ? c->caching == 1 : c->track_optout ? c->caching != 2 : true);
+    return c->tracking && !c->track_bcast && (c->track_optin ? c->caching == 1 : c->track_optout ? c->caching != 2 : true);
 }
 
 void track_read(struct node *n, struct conn *c, slice_t key)
@@ -106,7 +137,7 @@ void track_read(struct node *n, struct conn *c, slice_t key)
     uint64_t version;
     enum mesi_state s = cacher_state(n->cache.cacher, group, key, &version);
     if (s != MESI_S && s != MESI_E && s != MESI_M && s != MESI_MS && s != MESI_MF) {
-        push(n, c, key); /* it was good once, and is not kept */
+        track_push(n, c, &key); /* it was good once, and is not kept */
         return;
     }
     struct tracked_key *t = key_find(n, key);
@@ -146,82 +177,4 @@ void track_forget(struct doors *d, struct conn *c)
             key_free(d->cache, t);
         }
     }
-}
-
-/* CLIENT TRACKING <ON | OFF> [OPTIN | OPTOUT] [NOLOOP] */
-void client_tracking(struct call *c)
-{
-    bool on = slice_ieq(c->argv[2], "ON"), optin = false, optout = false, noloop = false;
-    if (!on && !slice_ieq(c->argv[2], "OFF")) {
-        call_error(c, "ERR", "syntax error");
-        return;
-    }
-    for (uint32_t i = 3; i < c->argc; i++) {
-        if (slice_ieq(c->argv[i], "OPTIN")) {
-            optin = true;
-        } else if (slice_ieq(c->argv[i], "OPTOUT")) {
-            optout = true;
-        } else if (slice_ieq(c->argv[i], "NOLOOP")) {
-            noloop = true;
-        } else if (slice_ieq(c->argv[i], "BCAST") || slice_ieq(c->argv[i], "PREFIX") || slice_ieq(c->argv[i], "REDIRECT")) {
-            call_error(c, "ERR", "CLIENT TRACKING here knows what a connection has read, and pushes to it alone: no BCAST, PREFIX and REDIRECT; use HELLO 3");
-            return;
-        } else {
-            call_error(c, "ERR", "syntax error");
-            return;
-        }
-    }
-    if (optin && optout) {
-        call_error(c, "ERR", "You can't use both OPTIN and OPTOUT");
-        return;
-    }
-    if (on && c->conn->proto < 3) {
-        call_error(c, "ERR", "CLIENT TRACKING needs RESP3: say HELLO 3 first");
-        return;
-    }
-    if (!on) {
-        track_forget(c->n->doors, c->conn);
-    }
-    c->conn->tracking = on;
-    c->conn->track_optin = on && optin;
-    c->conn->track_optout = on && optout;
-    c->conn->track_noloop = on && noloop;
-    resp_simple(c->reply, "OK");
-}
-
-/* CLIENT CACHING <YES | NO>: of the next command. */
-void client_caching(struct call *c)
-{
-    bool yes = slice_ieq(c->argv[2], "YES");
-    if (!c->conn->tracking || (yes ? !c->conn->track_optin : !c->conn->track_optout)) {
-        call_error(c, "ERR", yes ? "CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode." :
-                                   "CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.");
-        return;
-    }
-    c->conn->caching = yes ? 1 : 2;
-    resp_simple(c->reply, "OK");
-}
-
-void client_tracking_info(struct call *c)
-{
-    const struct conn *k = c->conn;
-    const char *flags[4];
-    uint32_t n = 0;
-    flags[n++] = k->tracking ? "on" : "off";
-    if (k->track_optin || k->track_optout) {
-        flags[n++] = k->track_optin ? "optin" : "optout";
-    }
-    if (k->track_noloop) {
-        flags[n++] = "noloop";
-    }
-    resp_map(c->reply, 3);
-    resp_bulk_str(c->reply, "flags");
-    resp_set(c->reply, n);
-    for (uint32_t i = 0; i < n; i++) {
-        resp_bulk_str(c->reply, flags[i]);
-    }
-    resp_bulk_str(c->reply, "redirect");
-    resp_int(c->reply, k->tracking ? 0 : -1);
-    resp_bulk_str(c->reply, "prefixes");
-    resp_array(c->reply, 0);
 }
