@@ -372,6 +372,12 @@ static node_id_t node_of_origin(const struct node *n, uint64_t origin)
     return 0;
 }
 
+static void tell_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket)
+{
+    (void)writer;
+    home_applied(h, key, ticket);
+}
+
 static void write_applied(struct node *n, struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
 {
     struct cache_held *h = calloc(1, sizeof *h);
@@ -393,7 +399,7 @@ static void write_applied(struct node *n, struct group_cache *q, uint64_t index,
     }
     struct buf keys = {0};
     buf_append_slice(&keys, buf_slice(&h->keys));
-    each_key(&keys, home_applied, q->home, h->writer, index);
+    each_key(&keys, tell_applied, q->home, h->writer, index);
     buf_fini(&keys);
     home_close(q->home, index);
 }
@@ -444,7 +450,7 @@ static void due_applied(struct node *n, struct group_cache *q, uint64_t index, c
         list_push_back(&q->held, &h->link);
     }
     for (uint32_t i = 0; i < res->n_touched; i++) {
-        home_applied(q->home, 0, n->cache.out.touched[res->first_touched + i].key, index);
+        home_applied(q->home, n->cache.out.touched[res->first_touched + i].key, index);
     }
     home_close(q->home, index);
 }

@@ -424,7 +424,7 @@ void world_apply(struct world *w)
         w->held_replies[w->n_held].key = e.key;
         w->held_replies[w->n_held].cookie = e.cookie;
         w->held_replies[w->n_held++].before = before;
-        home_applied(h, e.node + 1u, key_name(e.key), version);
+        home_applied(h, key_name(e.key), version);
         home_close(h, version);
         break;
     }

@@ -410,13 +410,13 @@ void home_proposed(struct home *h, node_id_t writer, slice_t key)
     step(h, k, others ? HOME_WRITE_O : HOME_WRITE, &(struct cause){.slot = slot});
 }
 
-void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket)
+/* The writer's own copy went when it was proposed. If it has one now, it gave the write up and read again: what is older than the write. */
+void home_applied(struct home *h, slice_t key, uint64_t ticket)
 {
     struct home_key *k = key_make(h, key);
-    uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     k->newest = ticket;
-    if ((copies(k) & ~bit(slot)) != 0) { /* somebody got a copy since it was proposed */
-        step(h, k, HOME_WRITE_O, &(struct cause){.slot = slot});
+    if (copies(k) != 0) { /* somebody got a copy since it was proposed */
+        step(h, k, HOME_WRITE_O, &(struct cause){.slot = NO_SLOT});
     }
     if (k->waiting != 0) {
         ticket_waits(h, k, ticket);
@@ -451,7 +451,7 @@ void home_applied_all(struct home *h, uint64_t ticket)
         struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
         n = map_next(&h->keys, n);
         if (copies(k) != 0 || k->writes > 0) {
-            home_applied(h, 0, slice_of(k->key, k->key_len), ticket);
+            home_applied(h, slice_of(k->key, k->key_len), ticket);
         }
     }
 }

@@ -54,7 +54,7 @@ bool home_is_listened(const struct home *h);          /* somebody wants to hear 
  * is the node whose client wrote; 0: nobody's, all copies go (expiry, FLUSHALL, commands over several keys). */
 void home_proposed(struct home *h, node_id_t writer, slice_t key);
 /* ticket: io.release is called with it when every key of it that was told of is free of older copies; home_close ends the telling. */
-void home_applied(struct home *h, node_id_t writer, slice_t key, uint64_t ticket);
+void home_applied(struct home *h, slice_t key, uint64_t ticket);
 void home_close(struct home *h, uint64_t ticket);
 /* After the release of ticket: true: the writer owns the line from now on, as of *seq. Ends what home_proposed began. Tickets of several keys are released in
  * another order than applied: only the last write's value is memory's. */

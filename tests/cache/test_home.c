@@ -1,0 +1,257 @@
+/* A home by itself, message by message: which reply leaves when. The table of its keys is walked by test_mesi.c; here are writes that their nodes have given up,
+ * and nodes that listen (docs/cache.md, "Listening"). */
+#include "nodes/cache/home.h"
+
+#include "../utils/test.h"
+
+enum { LEASE_MS = 1000, EPOCH = 3, ONE = 1, TWO = 2, SENT_MAX = 64 };
+
+struct sent { node_id_t to; uint8_t kind; uint64_t seq, version; char key[16]; };
+static struct sent sent[SENT_MAX];
+static uint32_t n_sent;
+static uint64_t released, now_ms;
+static struct home *home;
+static struct home_written written;
+static struct buf written_keys;
+
+static void send(void *arg, node_id_t to, const struct cache_msg *m)
+{
+    (void)arg;
+    assert_true(n_sent < SENT_MAX);
+    struct sent *s = &sent[n_sent++];
+    *s = (struct sent){to, m->kind, m->seq, m->version, {0}};
+    if (m->key.len > 0) {
+        memcpy(s->key, m->key.ptr, m->key.len);
+    }
+}
+
+static void lookup(void *arg, slice_t key, struct cache_item *item, uint64_t *version)
+{
+    (void)arg, (void)key;
+    *item = (struct cache_item){.exists = true, .value = SLICE_LIT("v")};
+    *version = 7;
+}
+
+static bool never_flush(void *arg, node_id_t from, const struct cache_msg *m) { (void)arg, (void)from, (void)m; return false; }
+static bool never_fence(void *arg, slice_t key) { (void)arg, (void)key; return false; }
+
+static bool hold(void *arg, node_id_t node)
+{
+    (void)arg, (void)node;
+    return true;
+}
+
+static void vouch(void *arg) { (void)arg; }
+
+static void release(void *arg, uint64_t ticket)
+{
+    (void)arg;
+    released = ticket;
+}
+
+static void on_written(void *arg, uint64_t ticket, struct home_written *w)
+{
+    (void)arg, (void)ticket;
+    *w = written;
+    w->keys = buf_slice(&written_keys);
+}
+
+static void say(node_id_t from, struct cache_msg m)
+{
+    m.epoch = EPOCH;
+    home_clock(home, now_ms);
+    home_on(home, from, &m);
+}
+
+/* A lease for a node, with its number as a listener. */
+static void lease(node_id_t node, uint64_t listen_seq)
+{
+    say(node, (struct cache_msg){.kind = CACHE_MSG_LEASE, .txn = now_ms, .seq = listen_seq});
+    say(node, (struct cache_msg){.kind = CACHE_MSG_REPORT});
+    home_held(home, node);
+    home_vouched(home, now_ms);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS};
+    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written};
+    now_ms = 1000;
+    home = home_new(&o, &io, now_ms, NULL, 0);
+    written = (struct home_written){0};
+    buf_clear(&written_keys);
+    n_sent = 0;
+    released = 0;
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    home_free(home);
+    buf_fini(&written_keys);
+    return 0;
+}
+
+static uint32_t count(node_id_t to, uint8_t kind)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_sent; i++) {
+        n += sent[i].to == to && sent[i].kind == kind;
+    }
+    return n;
+}
+
+static const struct sent *last(node_id_t to, uint8_t kind)
+{
+    for (uint32_t i = n_sent; i > 0; i--) {
+        if (sent[i - 1].to == to && sent[i - 1].kind == kind) {
+            return &sent[i - 1];
+        }
+    }
+    fail_msg("nothing of kind %u was sent to %u", kind, to);
+    return NULL;
+}
+
+static void answer(node_id_t from, uint8_t asked, uint8_t with, const char *key)
+{
+    say(from, (struct cache_msg){.kind = with, .seq = last(from, asked)->seq, .key = slice_str(key)});
+}
+
+static void apply(node_id_t writer, const char *key, uint64_t ticket)
+{
+    written = (struct home_written){.writer = writer, .n = 1};
+    buf_clear(&written_keys);
+    buf_put_bytes(&written_keys, slice_str(key));
+    home_clock(home, now_ms);
+    home_applied(home, slice_str(key), ticket);
+    home_close(home, ticket);
+}
+
+static void write_by(node_id_t writer, const char *key, uint64_t ticket)
+{
+    home_clock(home, now_ms);
+    home_proposed(home, writer, slice_str(key));
+    apply(writer, key, ticket);
+}
+
+/* Its client had no answer in time, and reads again: the copy that it gets is older than the write that is in the log still. */
+static void test_a_writer_that_gave_up_has_no_older_copy(void **state)
+{
+    (void)state;
+    lease(ONE, 0);
+    home_proposed(home, ONE, SLICE_LIT("k"));
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_GETS, .txn = 5, .key = SLICE_LIT("k")});
+    assert_int_equal(count(ONE, CACHE_MSG_DATA), 1);
+    apply(ONE, "k", 9);
+    assert_int_equal(count(ONE, CACHE_MSG_INV), 1);
+    assert_int_equal(released, 0);
+    answer(ONE, CACHE_MSG_INV, CACHE_MSG_ACK, "k");
+    assert_int_equal(released, 9);
+}
+
+static void test_nobody_listens(void **state)
+{
+    (void)state;
+    lease(ONE, 4); /* it did, and does no more */
+    write_by(ONE, "k", 9);
+    assert_int_equal(released, 9);
+    assert_int_equal(count(ONE, CACHE_MSG_NOTE), 0);
+    assert_false(home_is_listened(home));
+}
+
+static void test_the_reply_waits_for_all_who_listen(void **state)
+{
+    (void)state;
+    lease(ONE, 5);
+    lease(TWO, 5);
+    assert_true(last(TWO, CACHE_MSG_GRANT)->seq == 5);
+    write_by(ONE, "k", 9);
+    assert_int_equal(released, 0);
+    assert_int_equal(last(ONE, CACHE_MSG_NOTE)->version, CACHE_NOTE_OWN);
+    assert_int_equal(last(TWO, CACHE_MSG_NOTE)->version, CACHE_NOTE_KEY);
+    assert_string_equal(last(TWO, CACHE_MSG_NOTE)->key, "k");
+    answer(TWO, CACHE_MSG_NOTE, CACHE_MSG_NOTED, "");
+    answer(TWO, CACHE_MSG_NOTE, CACHE_MSG_NOTED, ""); /* twice counts once */
+    assert_int_equal(released, 0);
+    answer(ONE, CACHE_MSG_NOTE, CACHE_MSG_NOTED, "");
+    assert_int_equal(released, 9);
+    assert_true(home_quiet(home));
+}
+
+static void test_copies_go_before_anybody_is_told(void **state)
+{
+    (void)state;
+    lease(ONE, 5);
+    lease(TWO, 0);
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_GETS, .txn = 5, .key = SLICE_LIT("k")});
+    write_by(0, "k", 9);
+    assert_true(count(TWO, CACHE_MSG_INV) > 0);
+    assert_int_equal(count(ONE, CACHE_MSG_NOTE), 0);
+    answer(TWO, CACHE_MSG_INV, CACHE_MSG_ACK, "k");
+    assert_int_equal(count(ONE, CACHE_MSG_NOTE), 1);
+    assert_int_equal(released, 0);
+    answer(ONE, CACHE_MSG_NOTE, CACHE_MSG_NOTED, "");
+    assert_int_equal(released, 9);
+}
+
+static void test_a_note_that_is_lost_is_sent_again_until_the_lease_is_over(void **state)
+{
+    (void)state;
+    lease(ONE, 5);
+    write_by(0, "k", 9);
+    uint64_t begun = now_ms;
+    while (released == 0 && now_ms < begun + 2 * LEASE_MS) {
+        now_ms = home_deadline(home);
+        assert_true(now_ms > begun && now_ms != UINT64_MAX);
+        home_clock(home, now_ms);
+        home_timers(home);
+    }
+    assert_true(count(ONE, CACHE_MSG_NOTE) > 3);
+    assert_int_equal(released, 9);
+    assert_in_range(now_ms, begun + LEASE_MS, begun + LEASE_MS + 20);
+    write_by(0, "k", 10); /* who has no lease is not told */
+    assert_int_equal(released, 10);
+}
+
+/* Numbers only grow: what it said before, and comes late, changes nothing. */
+static void test_an_older_number_changes_nothing(void **state)
+{
+    (void)state;
+    lease(ONE, 7);
+    lease(ONE, 4);
+    assert_true(home_is_listened(home));
+    lease(ONE, 8);
+    assert_false(home_is_listened(home));
+    lease(ONE, 7);
+    assert_false(home_is_listened(home));
+}
+
+static void test_everything_is_one_note(void **state)
+{
+    (void)state;
+    lease(ONE, 5);
+    written = (struct home_written){.all = true};
+    home_applied_all(home, 9);
+    home_close(home, 9);
+    assert_int_equal(count(ONE, CACHE_MSG_NOTE), 1);
+    assert_int_equal(last(ONE, CACHE_MSG_NOTE)->version, CACHE_NOTE_ALL);
+    assert_int_equal(released, 0);
+    answer(ONE, CACHE_MSG_NOTE, CACHE_MSG_NOTED, "");
+    assert_int_equal(released, 9);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_writer_that_gave_up_has_no_older_copy, begin, end),
+        cmocka_unit_test_setup_teardown(test_nobody_listens, begin, end),
+        cmocka_unit_test_setup_teardown(test_the_reply_waits_for_all_who_listen, begin, end),
+        cmocka_unit_test_setup_teardown(test_copies_go_before_anybody_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_note_that_is_lost_is_sent_again_until_the_lease_is_over, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_older_number_changes_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(test_everything_is_one_note, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
