@@ -2,7 +2,7 @@
 _synaxis() {
     local word=${COMP_WORDS[COMP_CWORD]} command="${COMP_WORDS[1]} ${COMP_WORDS[2]}" list=
     if [ "$COMP_CWORD" = 1 ]; then
-        list="server sim status lock session queue bench healthcheck completion version help "
+        list="server sim status lock session queue cache bench healthcheck completion version help "
     else
         case "$command" in
         "status"*) list="--nodes --password --timeout --json --help --watch --interval " ;;
@@ -34,6 +34,12 @@ _synaxis() {
         "queue dlq") list="--nodes --password --timeout --json --help --group --count " ;;
         "queue redrive") list="--nodes --password --timeout --json --help --group --count " ;;
         "queue forget") list="--nodes --password --timeout --json --help --group " ;;
+        "cache get") list="--nodes --password --timeout --json --help " ;;
+        "cache set") list="--nodes --password --timeout --json --help --ttl --nx --xx " ;;
+        "cache del") list="--nodes --password --timeout --json --help " ;;
+        "cache state") list="--nodes --password --timeout --json --help " ;;
+        "cache stats") list="--nodes --password --timeout --json --help " ;;
+        "cache invalidate") list="--nodes --password --timeout --json --help " ;;
         "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --kill-from-stdin --hold " ;;
         "bench queue") list="--nodes --password --timeout --json --help --quiet --name --seconds --warmup --connections --pipeline --rate --server-pids --kill-from-stdin --partitions --count --batch --bytes --fill --consumers " ;;
         "healthcheck"*) list="--nodes --password --timeout --json --help --http " ;;
@@ -43,6 +49,7 @@ _synaxis() {
         "lock "*) list="run acquire release renew check info list graph force " ;;
         "session "*) list="create keepalive end list " ;;
         "queue "*) list="create alter delete list publish consume tail groups lag info peek seek dlq redrive forget " ;;
+        "cache "*) list="get set del state stats invalidate " ;;
         "bench "*) list="lock queue " ;;
         esac
     fi

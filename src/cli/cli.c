@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MANY = 1 << 20 };
+enum { MANY = 1 << 20, KEYS_MAX = 20 };
 
 #define TOPIC_SETTINGS "replicas max-deliver visibility retention max-age backoff backoff-max"
 
@@ -67,6 +67,17 @@ const struct cli_command CLI_COMMANDS[] = {
      "synaxis queue redrive orders --group billing --count 100"},
     {"queue forget", cmd_queue_forget, "TOPIC", 1, 1, false, "group",
      "Forgets a consumer group that has no members: its position, and what was kept for it only.", "synaxis queue forget orders --group billing"},
+    {"cache get", cmd_cache_get, "KEY", 1, 1, false, "", "Writes a key's value; exit code 6 when there is no such key. With --json also its version and the line's state.",
+     "synaxis cache get price:7\nsynaxis cache get logo >logo.png"},
+    {"cache set", cmd_cache_set, "KEY VALUE|-", 2, 2, false, "ttl nx xx", "Sets a key to a value, or to all of standard input (-).",
+     "synaxis cache set price:7 12.50 --ttl 10m\nsynaxis cache set logo - <logo.png\nsynaxis cache set leader $HOSTNAME --nx --ttl 30s"},
+    {"cache del", cmd_cache_del, "KEY...", 1, KEYS_MAX, false, "", "Deletes keys; prints how many there were.", "synaxis cache del price:7 price:8"},
+    {"cache state", cmd_cache_state, "KEY", 1, 1, false, "", "Shows a key's home and epoch, and the state and version of its line on every node.",
+     "synaxis cache state price:7"},
+    {"cache stats", cmd_cache_stats, "", 0, 0, false, "", "Shows what one node's lines, homes and memory have counted.",
+     "synaxis cache stats --nodes 127.0.0.1:7379\nsynaxis cache stats --json | jq '.hits / (.hits + .misses)'"},
+    {"cache invalidate", cmd_cache_invalidate, "KEY", 1, 1, false, "",
+     "Drops the copies of a key on all nodes; prints how many there were. The value stays in memory.", "synaxis cache invalidate price:7"},
     {"bench lock", cmd_bench_lock, "", 0, 0, false,
      "target connections seconds warmup resources pipeline rate server-pids gaps kill-from-stdin hold ttl quiet",
      "Measures acquire and release pairs, as fast as they go or at a given rate.",
@@ -90,6 +101,7 @@ static void print_overview(FILE *f)
     fputs("synaxis: locks that are really exclusive\n\n"
           "  synaxis lock run nightly -- ./backup.sh     hold a lock while a command runs\n"
           "  synaxis queue consume orders -g billing     messages as lines, acknowledged when written\n"
+          "  synaxis cache state price:7                 who has a copy of a key, and in which state\n"
           "  synaxis status                              who leads, who lags\n\n"
           "Commands:\n",
           f);
@@ -99,7 +111,8 @@ static void print_overview(FILE *f)
     }
     fprintf(f, "  %-18s %s\n", "sim", "Runs the simulator: one seed, one history (sim --help).");
     fputs("\nEvery command has --help. Nodes: --nodes, SYNAXIS_NODES, RESP_PORT, else 127.0.0.1:7379,7389,7399.\n"
-          "Exit codes: 0 done, 1 not done, 2 usage, 3 no quorum, 4 lock not acquired, 5 lock lost, 124 no answer in time.\n",
+          "Exit codes: 0 done, 1 not done, 2 usage, 3 no quorum, 4 lock not acquired, 5 lock lost, 6 no such key,\n"
+          "124 no answer in time.\n",
           f);
 }
 
@@ -197,7 +210,7 @@ int cmd_completion(struct cli *c)
         }
         fputs("\" ;;\n", c->out);
     }
-    static const char *const parents[] = {"lock", "session", "queue", "bench"};
+    static const char *const parents[] = {"lock", "session", "queue", "cache", "bench"};
     for (uint32_t i = 0; i < sizeof parents / sizeof parents[0]; i++) {
         fprintf(c->out, "        \"%s \"*) list=\"", parents[i]);
         print_words(c->out, parents[i]);

@@ -11,6 +11,7 @@ enum cli_exit {
     CLI_NO_QUORUM = 3,     /* no node reachable, no leader, or no majority: nothing was done */
     CLI_NOT_ACQUIRED = 4,  /* the lock is another's, the wait is over, or waiting would deadlock */
     CLI_LOCK_LOST = 5,     /* lock run: the lock was lost and the command ended for it */
+    CLI_NO_KEY = 6,        /* cache get: there is no such key */
     CLI_TIMEOUT = 124,     /* no answer within --timeout */
     CLI_CANNOT_EXECUTE = 126,
     CLI_NOT_FOUND = 127,

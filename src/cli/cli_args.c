@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TTL_MS_MAX (100ull * 366 * 24 * 60 * 60 * 1000) /* of a key; of a lock the node has a limit of its own */
+
 #define AT(field) offsetof(struct cli_options, field)
 const struct cli_option CLI_OPTIONS[] = {
     {"nodes", 'n', OPT_TEXT, AT(nodes), 0, 0, "HOST:PORT,...", "RESP addresses to try in turn (SYNAXIS_NODES)"},
@@ -21,7 +23,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"help", 'h', OPT_FLAG, AT(help), 0, 0, NULL, "print this help"},
     {"watch", 'w', OPT_FLAG, AT(watch), 0, 0, NULL, "print again and again until interrupted"},
     {"interval", 0, OPT_DURATION, AT(interval_ms), 50, 3600000, "TIME", "between two prints of --watch (default 1s)"},
-    {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, LIMIT_TTL_MS, "TIME", "time to live of the lock or session"},
+    {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, TTL_MS_MAX, "TIME", "time to live of the lock, session or key"},
     {"wait", 0, OPT_DURATION, AT(wait_ms), 0, LIMIT_TTL_MS, "TIME", "wait this long for the lock"},
     {"mode", 0, OPT_TEXT, AT(mode), 0, 0, "MODE", "exclusive (default) or shared"},
     {"owner", 0, OPT_TEXT, AT(owner), 0, 0, "ID", "owner of the lock (default: this process)"},
@@ -71,6 +73,8 @@ const struct cli_option CLI_OPTIONS[] = {
     {"batch", 'B', OPT_NUMBER, AT(batch), 1, 10000, "N", "messages in one QUEUE.PUBLISHBATCH (default: one in a QUEUE.PUBLISH)"},
     {"bytes", 0, OPT_NUMBER, AT(bytes), 16, 65536, "N", "bytes of each payload (default 128)"},
     {"fill", 0, OPT_NUMBER, AT(fill), 1, 100000000, "N", "consume: messages published before the clock starts (default 100000)"},
+    {"nx", 0, OPT_FLAG, AT(nx), 0, 0, NULL, "only when there is no such key; else exit code 1"},
+    {"xx", 0, OPT_FLAG, AT(xx), 0, 0, NULL, "only when there is such a key; else exit code 1"},
     {"consumers", 0, OPT_NUMBER, AT(consumers), 1, 1000, "N", "consumers of one group (default 1)"},
 };
 const uint32_t CLI_OPTION_COUNT = sizeof CLI_OPTIONS / sizeof CLI_OPTIONS[0];
@@ -245,6 +249,7 @@ static bool set_option(struct cli *c, const struct cli_option *o, const char *va
     }
     *(uint64_t *)(void *)field = v;
     c->opt.wait_given |= o->offset == AT(wait_ms);
+    c->opt.ttl_given |= o->offset == AT(ttl_ms);
     return true;
 }
 

@@ -116,3 +116,29 @@ def test_a_short_bench_prints_json():
         done = synaxis(cluster, 'bench', 'lock', '--seconds', '1', '--connections', '4', '--json', timeout=60)
         assert done.returncode == 0, done
         assert json.loads(done.stdout), done.stdout
+
+
+def test_cache_by_the_command_line():
+    """Values through pipes unchanged, a table of who has the key, and exit codes."""
+    with Cluster(3) as cluster:
+        value = bytes(range(256)) * 40 + b'\n'
+        done = subprocess.run([BINARY, 'cache', 'set', 'blob', '-'], input=value, capture_output=True, check=False, env=environment(cluster), timeout=30 * SLOW)
+        assert (done.returncode, done.stdout) == (0, b'OK\n'), done
+        done = subprocess.run([BINARY, 'cache', 'get', 'blob'], capture_output=True, check=False, env=environment(cluster, 1), timeout=30 * SLOW)
+        assert done.returncode == 0 and done.stdout == value
+        state = synaxis(cluster, 'cache', 'state', 'blob', node=2)
+        assert state.returncode == 0 and 'home' in state.stdout and 'epoch' in state.stdout and 'VERSION' in state.stdout, state
+        rows = {row['node']: row['state'] for row in json.loads(synaxis(cluster, 'cache', 'state', 'blob', '--json').stdout)['nodes']}
+        assert sorted(rows) == ['n1', 'n2', 'n3'] and rows['n2'] in 'SE', rows
+        assert int(synaxis(cluster, 'cache', 'invalidate', 'blob').stdout) >= 1
+        assert json.loads(synaxis(cluster, 'cache', 'get', 'blob', '--json').stdout)['value']['encoding'] == 'base64'
+        assert json.loads(synaxis(cluster, 'cache', 'stats', '--json').stdout)['misses'] >= 1
+        assert 'misses' in synaxis(cluster, 'cache', 'stats').stdout
+        assert synaxis(cluster, 'cache', 'get', 'none').returncode == 6
+        assert synaxis(cluster, 'cache', 'set', 'blob', 'x', '--nx').returncode == 1
+        assert synaxis(cluster, 'cache', 'set', 'short', 'x', '--ttl', '300ms').returncode == 0
+        wait_for('the key to go', lambda: synaxis(cluster, 'cache', 'get', 'short').returncode == 6)
+        assert synaxis(cluster, 'cache', 'del', 'blob', 'none').stdout == '1\n'
+        big = subprocess.run([BINARY, 'cache', 'set', 'big', '-'], input=b'x' * (1024 * 1024 + 1), capture_output=True, check=False, env=environment(cluster),
+                             timeout=30 * SLOW)
+        assert big.returncode == 2 and b'at most 1048576 bytes' in big.stderr, big
