@@ -42,6 +42,7 @@ _synaxis() {
         "cache invalidate") list="--nodes --password --timeout --json --help " ;;
         "bench lock") list="--nodes --password --timeout --json --help --ttl --quiet --target --seconds --warmup --connections --resources --pipeline --rate --server-pids --gaps --kill-from-stdin --hold " ;;
         "bench queue") list="--nodes --password --timeout --json --help --quiet --name --seconds --warmup --connections --pipeline --rate --server-pids --kill-from-stdin --partitions --count --batch --bytes --fill --consumers " ;;
+        "bench cache") list="--nodes --password --timeout --json --help --quiet --name --seconds --warmup --connections --pipeline --rate --server-pids --kill-from-stdin --bytes --keys --reads --zipf --preload " ;;
         "healthcheck"*) list="--nodes --password --timeout --json --help --http " ;;
         "completion"*) list="--nodes --password --timeout --json --help " ;;
         "version"*) list="--nodes --password --timeout --json --help " ;;
@@ -50,7 +51,7 @@ _synaxis() {
         "session "*) list="create keepalive end list " ;;
         "queue "*) list="create alter delete list publish consume tail groups lag info peek seek dlq redrive forget " ;;
         "cache "*) list="get set del state stats invalidate " ;;
-        "bench "*) list="lock queue " ;;
+        "bench "*) list="lock queue cache " ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")

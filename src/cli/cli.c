@@ -87,6 +87,11 @@ const struct cli_command CLI_COMMANDS[] = {
      "Measures publishing, consuming with acknowledgements, or the time from publish to delivery, on a topic of its own (or --name's).",
      "synaxis bench queue -c 64 -s 10\nsynaxis bench queue publish -c 4 -P 16 --batch 64 --partitions 6\n"
      "synaxis bench queue consume --fill 100000 --count 256\nsynaxis bench queue latency --rate 1000 --json"},
+    {"bench cache", cmd_bench_cache, "[get|set|mixed]", 0, 1, false,
+     "connections seconds warmup pipeline keys zipf reads bytes preload rate name server-pids kill-from-stdin quiet",
+     "Measures GET and SET of keys, as fast as they go or at a given rate, at every node of --nodes in turn; any server that speaks RESP will do.",
+     "synaxis bench cache -c 50 -P 16 --preload\nsynaxis bench cache mixed --reads 95 --zipf 0.99 --keys 1000000 --preload\n"
+     "synaxis bench cache set --rate 20000 --json"},
     {"healthcheck", cmd_healthcheck, "", 0, 0, false, "http", "Exit code 0 when the node on this machine is ready to serve.",
      "synaxis healthcheck"},
     {"completion", cmd_completion, "bash", 0, 1, false, "", "Prints a completion script for the shell.",

@@ -34,7 +34,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"quiet", 'q', OPT_FLAG, AT(quiet), 0, 0, NULL, "say nothing on stderr but errors"},
     {"match", 0, OPT_TEXT, AT(match), 0, 0, "PATTERN", "only names that match, as in 'orders*'"},
     {"dot", 0, OPT_FLAG, AT(dot), 0, 0, NULL, "print the graph for Graphviz"},
-    {"name", 0, OPT_TEXT, AT(name), 0, 0, "TEXT", "name of the session, for lists; of the topic to use, which exists"},
+    {"name", 0, OPT_TEXT, AT(name), 0, 0, "TEXT", "name of the session, for lists; of the topic to use, which exists; the front of all keys"},
     {"reason", 0, OPT_TEXT, AT(reason), 0, 0, "TEXT", "why; it is kept in the log"},
     {"http", 0, OPT_TEXT, AT(http), 0, 0, "HOST:PORT", "HTTP address of the node (default 127.0.0.1:NODE_PORT)"},
     {"target", 0, OPT_TEXT, AT(target), 0, 0, "KIND", "synaxis (default) or redis: SET NX PX and DEL"},
@@ -43,7 +43,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"connections", 'c', OPT_NUMBER, AT(connections), 1, 10000, "N", "connections, over all nodes in turn (default 64)"},
     {"resources", 0, OPT_NUMBER, AT(resources), 1, 1000000, "N", "distinct locks that each lane takes in turn (default 1)"},
     {"pipeline", 'P', OPT_NUMBER, AT(pipeline), 1, 1000, "N", "lanes per connection: what it has in flight (default 1)"},
-    {"rate", 'r', OPT_NUMBER, AT(rate), 1, 10000000, "N", "open loop: N pairs or messages a second, latency from the scheduled time"},
+    {"rate", 'r', OPT_NUMBER, AT(rate), 1, 10000000, "N", "open loop: N pairs, messages or operations a second, latency from the scheduled time"},
     {"server-pids", 0, OPT_TEXT, AT(server_pids), 0, 0, "PID,...", "report these processes' CPU time per operation or message"},
     {"gaps", 0, OPT_DURATION, AT(gaps_ms), 1, 60000, "TIME", "list every time without any grant that was longer than this"},
     {"kill-from-stdin", 0, OPT_FLAG, AT(kill_from_stdin), 0, 0, NULL, "kill -9 the process id read from stdin; report the time to the next success"},
@@ -71,10 +71,14 @@ const struct cli_option CLI_OPTIONS[] = {
     {"file", 'f', OPT_TEXT, AT(file), 0, 0, "FILE", "read lines from FILE instead of standard input"},
     {"follow", 'f', OPT_FLAG, AT(follow), 0, 0, NULL, "go on with what is published from now on, until interrupted"},
     {"batch", 'B', OPT_NUMBER, AT(batch), 1, 10000, "N", "messages in one QUEUE.PUBLISHBATCH (default: one in a QUEUE.PUBLISH)"},
-    {"bytes", 0, OPT_NUMBER, AT(bytes), 16, 65536, "N", "bytes of each payload (default 128)"},
+    {"bytes", 0, OPT_NUMBER, AT(bytes), 16, 65536, "N", "bytes of each payload or value (default 128)"},
     {"fill", 0, OPT_NUMBER, AT(fill), 1, 100000000, "N", "consume: messages published before the clock starts (default 100000)"},
     {"nx", 0, OPT_FLAG, AT(nx), 0, 0, NULL, "only when there is no such key; else exit code 1"},
     {"xx", 0, OPT_FLAG, AT(xx), 0, 0, NULL, "only when there is such a key; else exit code 1"},
+    {"keys", 0, OPT_NUMBER, AT(keys), 1, 10000000, "N", "keys that are read and written (default 10000)"},
+    {"reads", 0, OPT_NUMBER, AT(reads), 0, 100, "N", "mixed: of a hundred operations so many are reads (default 90)"},
+    {"zipf", 0, OPT_TEXT, AT(zipf), 0, 0, "EXPONENT", "choose keys by Zipf's law, as in 0.99 (default 0: all alike)"},
+    {"preload", 0, OPT_FLAG, AT(preload), 0, 0, NULL, "set every key once before the clock starts"},
     {"consumers", 0, OPT_NUMBER, AT(consumers), 1, 1000, "N", "consumers of one group (default 1)"},
 };
 const uint32_t CLI_OPTION_COUNT = sizeof CLI_OPTIONS / sizeof CLI_OPTIONS[0];
@@ -124,6 +128,8 @@ void cli_options_init(struct cli_options *o)
         .bytes = 128,
         .fill = 100000,
         .consumers = 1,
+        .keys = 10000,
+        .reads = CLI_UNSET,
     };
 }
 

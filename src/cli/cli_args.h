@@ -24,7 +24,10 @@ struct cli_options {
     struct cli_list headers; /* NAME=VALUE each */
     uint64_t partitions, replicas, max_deliver, visibility_ms, retention, max_age_ms, backoff_ms, backoff_max_ms, delay_ms, block_ms, count;
     uint64_t batch, bytes, fill, consumers;
-    bool json, help, version, watch, dot, kill, warn, quiet, wait_given, ttl_given, kill_from_stdin, no_ack, follow, nx, xx;
+    /* Cache. */
+    const char *zipf;
+    uint64_t keys, reads;
+    bool json, help, version, watch, dot, kill, warn, quiet, wait_given, ttl_given, kill_from_stdin, no_ack, follow, nx, xx, preload;
 };
 
 struct cli {

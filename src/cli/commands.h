@@ -42,6 +42,7 @@ int cmd_cache_stats(struct cli *c);
 int cmd_cache_invalidate(struct cli *c);
 int cmd_bench_lock(struct cli *c);
 int cmd_bench_queue(struct cli *c);
+int cmd_bench_cache(struct cli *c);
 int cmd_completion(struct cli *c);
 int cmd_version(struct cli *c);
 int cmd_help(struct cli *c);

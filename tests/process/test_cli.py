@@ -142,3 +142,14 @@ def test_cache_by_the_command_line():
         big = subprocess.run([BINARY, 'cache', 'set', 'big', '-'], input=b'x' * (1024 * 1024 + 1), capture_output=True, check=False, env=environment(cluster),
                              timeout=30 * SLOW)
         assert big.returncode == 2 and b'at most 1048576 bytes' in big.stderr, big
+
+
+def test_a_short_bench_of_the_cache_prints_json():
+    with Cluster(3) as cluster:
+        nodes = ','.join(f'127.0.0.1:{node.resp}' for node in cluster.nodes)
+        done = synaxis(cluster, 'bench', 'cache', 'mixed', '--reads', 70, '--zipf', '0.99', '--keys', 500, '--preload', '-c', 6, '-P', 4, '-s', 1, '--warmup', 0,
+                       '--nodes', nodes, '--json')
+        assert done.returncode == 0, done
+        result = json.loads(done.stdout)
+        assert result['preloaded'] == 500 and result['absent'] == 0 and result['errors'] == {}, result
+        assert result['operations'] == result['get_us']['count'] + result['set_us']['count'] > 0, result
