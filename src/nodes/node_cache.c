@@ -148,6 +148,31 @@ static bool home_fence(void *arg, slice_t key)
     return ok;
 }
 
+static bool home_filling(void *arg, slice_t key)
+{
+    const struct group_cache *q = arg;
+    return cache_sm_filling(q->sm, key);
+}
+
+static void home_unfill(void *arg, slice_t key)
+{
+    struct group_cache *q = arg;
+    struct buf e = {0};
+    uint64_t index;
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, CACHE_ENTRY_UNFILL, (struct request_id){0}, 0);
+    buf_put_bytes(&e, key);
+    propose(q, &e, &index);
+    buf_fini(&e);
+}
+
+void cache_unfill(struct node_group *g, slice_t key)
+{
+    if (g->cache.home != NULL && cache_sm_filling(g->cache.sm, key)) {
+        home_unfill(&g->cache, key);
+    }
+}
+
 static bool propose_node(struct group_cache *q, enum cache_entry_kind kind, node_id_t node)
 {
     struct buf e = {0};
@@ -299,6 +324,16 @@ static bool write_keys(slice_t op, struct buf *keys)
     return r.ok;
 }
 
+/* The key of a LEASE, which changes none and so keeps nobody's copy back; an owner may know more than memory, and goes first. */
+static bool lease_key(slice_t op, slice_t *key)
+{
+    struct reader r = reader_of(op);
+    uint8_t kind = reader_u8(&r);
+    reader_u64(&r), reader_u64(&r), reader_u64(&r);
+    *key = reader_bytes(&r);
+    return r.ok && kind == CACHE_ENTRY_LEASE;
+}
+
 static void each_key(const struct buf *keys, void (*fn)(struct home *h, node_id_t writer, slice_t key, uint64_t arg), struct home *h, node_id_t writer,
                      uint64_t arg)
 {
@@ -341,7 +376,11 @@ enum forward_status cache_take(struct node *n, struct node_group *g, node_id_t f
     }
     slice_t op = slice_of(payload.ptr + 1, payload.len - 1);
     struct buf keys = {0};
+    slice_t key;
     home_clock(q->home, n->now_ms);
+    if (lease_key(op, &key)) {
+        return !n->opt.cache_back || home_settle(q->home, key) ? FORWARD_OK : FORWARD_NOT_READY;
+    }
     bool ok = op.len > 0 && write_keys(op, &keys) && (op.ptr[0] != CACHE_ENTRY_ATOMIC || !n->opt.cache_back || all_settled(q->home, &keys));
     buf_fini(&keys);
     return ok ? FORWARD_OK : FORWARD_NOT_READY;
@@ -404,6 +443,16 @@ static void write_applied(struct node *n, struct group_cache *q, uint64_t index,
     home_close(q->home, index);
 }
 
+/* Whoever became an owner while the entry was on its way may write without a word to memory: the right it gave ends behind it. */
+static void lease_applied(struct node *n, struct group_cache *q, slice_t op, const struct cache_result *res)
+{
+    slice_t key;
+    if (n->opt.cache_back && lease_key(op, &key) && cache_sm_filling(q->sm, key) && !home_settle(q->home, key)) {
+        home_unfill(q, key);
+    }
+    group_send_result(n, group_of(q), res->req, slice_of(n->cache.out.replies.ptr + res->reply_off, res->reply_len));
+}
+
 static node_id_t take_proposed(struct group_cache *q, uint64_t index)
 {
     struct reader r = reader_of(buf_slice(&q->proposed));
@@ -463,12 +512,18 @@ static void told_home(struct node *n, struct group_cache *q, uint64_t index, sli
     case CACHE_ENTRY_BATCH:
     case CACHE_ENTRY_ATOMIC:
     case CACHE_ENTRY_CLEAR: write_applied(n, q, index, op, res); break;
+    case CACHE_ENTRY_LEASE: lease_applied(n, q, op, res); break;
     case CACHE_ENTRY_FLUSH: flush_applied(q, index, op, res); break;
     case CACHE_ENTRY_FENCE:
         reader_u64(&r), reader_u64(&r), reader_u64(&r);
         home_fenced(q->home, reader_bytes(&r));
         break;
     case CACHE_ENTRY_DUE: due_applied(n, q, index, res); break;
+    case CACHE_ENTRY_UNFILL: /* who waits for the right hears of it by its line's end */
+        reader_u64(&r), reader_u64(&r), reader_u64(&r);
+        home_applied(q->home, reader_bytes(&r), index);
+        home_close(q->home, index);
+        break;
     case CACHE_ENTRY_HOLD: home_held(q->home, reader_u32(&r)); break;
     default: break;
     }
@@ -520,7 +575,11 @@ void cache_lead(struct node *n, struct node_group *g)
     uint32_t count = cache_sm_holders(q->sm, holders);
     struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back,
                              .keys_max = DIRECTORY_KEYS / n->opt.groups + 1};
-    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written};
+    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written, NULL, NULL};
+    if (n->opt.cache_back) {
+        io.filling = home_filling;
+        io.unfill = home_unfill;
+    }
     q->home = home_new(&o, &io, n->now_ms, holders, count);
     home_timers(q->home);
 }

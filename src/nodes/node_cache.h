@@ -74,6 +74,7 @@ void cache_lead(struct node *n, struct node_group *g);      /* ready: the home b
 void cache_leader_lost(struct node *n, struct node_group *g);
 enum forward_status cache_take(struct node *n, struct node_group *g, node_id_t from, slice_t payload); /* before it is proposed */
 void cache_proposed(struct node *n, struct node_group *g, node_id_t from, slice_t payload);
+void cache_unfill(struct node_group *g, slice_t key); /* at its home: whoever has the right to fill the key comes too late */
 void cache_due_duty(struct node *n, struct node_group *g);
 uint64_t cache_next_due_ms(const struct node_group *g);     /* log time */
 void cache_housekeeping(struct node *n, struct node_group *g);

@@ -36,6 +36,8 @@
     X(TOPICEXISTS, 409, "A topic of that name has other options.", "Look with QUEUE.INFO; change with QUEUE.ALTER.")   \
     X(NOGROUP, 404, "There is no such consumer group, or no such stream.", "Create it, or consume, which makes it.")   \
     X(BUSYGROUP, 409, "The consumer group exists already.", "Use it, or destroy it first.")                             \
+    X(STALEFILL, 409, "The right to fill is over: the key was written, deleted or filled since, or somebody else has the right.",   \
+      "Use the value for this one answer, do not cache it; ask with CACHE.LEASE again.")                                   \
     X(STALERECEIPT, 409, "The delivery is over: acknowledged, timed out, or its partition has a new member.",           \
       "Do not act on it any more; the message may be with another consumer.")                                            \
     X(UNBLOCKED, 409, "The wait was ended by CLIENT UNBLOCK, FORCE or a shutdown.", "Acquire again where still wanted.")

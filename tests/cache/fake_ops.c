@@ -62,3 +62,8 @@ void cache_op_run(slice_t op, const struct cache_item *in, struct cache_clock cl
     }
     resp_int(reply, out->kind != CACHE_KEEP);
 }
+
+bool cache_op_ends_fill(slice_t op)
+{
+    return op.ptr[0] != FAKE_GET && op.ptr[0] != FAKE_EXPIRE;
+}

@@ -76,7 +76,7 @@ static int begin(void **state)
 {
     (void)state;
     struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS};
-    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written};
+    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written, NULL, NULL};
     now_ms = 1000;
     home = home_new(&o, &io, now_ms, NULL, 0);
     written = (struct home_written){0};

@@ -41,7 +41,7 @@ KNOWN = {
     'cursor': ('the cursor of SCAN', refused),
     'empty': ('an empty key', lambda reply, ours: reply.removesuffix(b' |') if ours else reply),
     'scan': ('SCAN, KEYS, RANDOMKEY and DBSIZE', None),
-    'ifeq': ('IFEQ, IFNE, FENCE and DELEX', taken),
+    'ifeq': ('IFEQ, IFNE, FENCE, FILL and DELEX', taken),
     'missing': ('commands that are not there', None),
     'tracking': ('CLIENT TRACKING', None),
     'sizes': ('a key has at most', None),

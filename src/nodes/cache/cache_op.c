@@ -151,6 +151,12 @@ bool cache_op_overwrites(slice_t op)
     return op_get(op, &o) && o.kind == OP_SET && o.flags == 0 && (o.time == OP_TIME_NONE || o.time == OP_TIME_IN);
 }
 
+bool cache_op_ends_fill(slice_t op)
+{
+    struct op o;
+    return op_get(op, &o) && o.kind >= OP_SET && o.kind != OP_GETEX && o.kind != OP_EXPIRE && o.kind != OP_PERSIST;
+}
+
 uint8_t *run_put(struct op_run *r, size_t n, uint64_t expire_ms)
 {
     struct cache_change *out = r->out;

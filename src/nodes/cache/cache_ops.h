@@ -48,6 +48,8 @@ bool cache_op_peeks(slice_t op);
 /* True: a write that puts the same value whatever was there: SET without NX, XX, GET, KEEPTTL, IFEQ, IFNE, FENCE, EXAT, PXAT. Run on an absent item it makes the
  * same. DEL is none: what is absent it leaves as it is. */
 bool cache_op_overwrites(slice_t op);
+/* True: whoever runs it says what the value is now, even where it finds nothing to do: DEL of what is absent. What only looks or moves an expiry does not. */
+bool cache_op_ends_fill(slice_t op);
 /* Runs an op that cache_op_valid accepted. An item that has expired by the clock is treated as absent. reply gets RESP3 bytes; out->value is cleared first.
  * Errors that depend on the value (not an integer, overflow, too long, -FENCED) are replies, with CACHE_KEEP. */
 void cache_op_run(slice_t op, const struct cache_item *in, struct cache_clock clock, struct cache_change *out, struct buf *reply);

@@ -45,6 +45,7 @@ struct cache_sm *cache_sm_new(const struct cache_sm_options *o)
     graves_init(&m->graves);
     dedup_init(&m->dedup, o->hash_key, o->dedup_ms, o->dedup_count);
     list_init(&m->cleared);
+    sm_fills_init(m);
     return m;
 }
 
@@ -70,6 +71,7 @@ void cache_sm_free(struct cache_sm *m)
         free(x->table);
         free(x);
     }
+    sm_fills_fini(m);
     graves_fini(&m->graves);
     dedup_fini(&m->dedup);
     buf_fini(&m->snap.out);
@@ -142,10 +144,20 @@ static struct cell *rewrite(struct cache_sm *m, struct cell *c, slice_t key, con
 
 struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version)
 {
+    bool filled = c != NULL && c->key_bits & CELL_FILLED;
+    if (version == m->index) {
+        sm_fill_end(m, key); /* F2; a key that is due keeps its version, and whoever fills it */
+    }
     if (c != NULL) {
         syn_assert(version >= c->version); /* MC8 */
         sm_snap_touch(m, c);
         count_out(m, c);
+        if (filled && !item->exists) {
+            sm_stale_keep(m, c);
+        }
+    }
+    if (item->exists) {
+        sm_stale_drop(m, key); /* F4 */
     }
     if (!item->exists && item->guard.len == 0) {
         drop(m, c, key, version);
@@ -160,15 +172,30 @@ struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struc
             due_add(&m->due, c);
         }
     }
+    c->key_bits = (uint16_t)((c->key_bits & ~CELL_FILLED) | (filled && item->exists ? CELL_FILLED : 0));
     c->version = version;
     c->saved = m->snap.number;
     count_in(m, c);
     return c;
 }
 
-bool sm_has_room(const struct cache_sm *m, uint64_t old_cost, uint64_t new_cost)
+void sm_mark_filled(struct cache_sm *m, struct cell *c)
 {
-    return m->opt.memory_bytes == 0 || new_cost <= old_cost || m->stats.bytes - old_cost + new_cost <= m->opt.memory_bytes;
+    syn_assert(c->key_bits & CELL_EXISTS);
+    count_out(m, c);
+    c->key_bits |= CELL_FILLED;
+    count_in(m, c);
+}
+
+bool sm_has_room(struct cache_sm *m, uint64_t old_cost, uint64_t new_cost)
+{
+    if (m->opt.memory_bytes == 0 || new_cost <= old_cost) {
+        return true;
+    }
+    uint64_t need = m->stats.bytes - old_cost + new_cost;
+    while (need + m->fills.bytes + m->stales.bytes > m->opt.memory_bytes && sm_stale_give_way(m)) {
+    }
+    return need + m->fills.bytes + m->stales.bytes <= m->opt.memory_bytes;
 }
 
 /* The cells are freed over the next applies; a snapshot that is under way still reads them. */
@@ -178,6 +205,8 @@ void sm_clear(struct cache_sm *m)
     m->table = table_new(m->opt.hash_key);
     graves_clear(&m->graves, m->index);
     m->sum = m->stats.bytes = m->stats.keys = 0;
+    sm_fills_fini(m);
+    sm_fills_init(m);
 }
 
 void sm_clear_step(struct cache_sm *m)
@@ -260,6 +289,9 @@ void cache_sm_stats(const struct cache_sm *m, struct cache_sm_stats *s)
 {
     *s = m->stats;
     s->with_expiry = m->due.n;
+    s->fills = m->fills.n;
+    s->stales = m->stales.n;
+    s->fill_bytes = m->fills.bytes + m->stales.bytes;
 }
 
 struct scan { uint64_t now_ms; uint32_t found; void (*fn)(void *arg, slice_t key); void *arg; };
@@ -290,7 +322,7 @@ uint64_t cache_sm_digest(const struct cache_sm *m)
     for (uint32_t i = 0; i < m->n_holders; i++) {
         h = hash_u64(h ^ m->holders[i]);
     }
-    return hash_u64(h ^ m->index ^ hash_u64(m->stats.bytes));
+    return hash_u64(h ^ m->index ^ hash_u64(m->stats.bytes) ^ m->fills.sum ^ m->stales.sum);
 }
 
 static void check_cell(void *arg, struct cell *c)
@@ -312,6 +344,7 @@ void cache_sm_check(const struct cache_sm *m)
     syn_assert(seen.sum == m->sum && seen.stats.bytes == m->stats.bytes && seen.stats.keys == m->stats.keys && seen.due.n == m->due.n); /* M1 */
     due_check(&m->due);
     graves_check(&m->graves);
+    sm_fills_check(m);
     for (uint32_t i = 1; i < m->n_holders; i++) {
         syn_assert(m->holders[i - 1] < m->holders[i]);
     }

@@ -17,12 +17,19 @@ enum cache_entry_kind {
     CACHE_ENTRY_UNHOLD,    /* u32 node: it has left the cluster */
     CACHE_ENTRY_DUE,       /* u64 now: what has expired by then goes, at most DUE_MAX of them */
     CACHE_ENTRY_CLEAR,     /* request head: everything goes (FLUSHALL) */
+    CACHE_ENTRY_LEASE,     /* request head, key, u64 fill_ms, u64 stale_ms: wants the right to fill the key */
+    CACHE_ENTRY_UNFILL,    /* request head, key: somebody may write to the key without a word to memory, so the right to fill it ends */
     CACHE_ENTRY_MAX
 };
-/* MSETNX has an op for each key, which writes it; the others have the source and the destination, with empty ops. */
-enum cache_multi { CACHE_MULTI_MSETNX = 1, CACHE_MULTI_RENAME, CACHE_MULTI_RENAMENX, CACHE_MULTI_COPY, CACHE_MULTI_COPY_REPLACE, CACHE_MULTI_MAX };
+/* MSETNX has an op for each key, which writes it; FILL and ABANDON have one; the others have the source and the destination, with empty ops. */
+enum cache_multi { CACHE_MULTI_MSETNX = 1, CACHE_MULTI_RENAME, CACHE_MULTI_RENAMENX, CACHE_MULTI_COPY, CACHE_MULTI_COPY_REPLACE,
+                   CACHE_MULTI_FILL,    /* one key; op: u64 token of the right, then the op that writes it: -STALEFILL when the right is over */
+                   CACHE_MULTI_ABANDON, /* one key; op: u64 token: the right ends; 1, or 0 when it was over */
+                   CACHE_MULTI_MAX };
+/* What a LEASE is answered: u8 kind, u64 token, u64 left_ms; HELD: u8 has a last value, u64 its age_ms, u64 its version, value. An error is RESP. */
+enum cache_lease_kind { CACHE_LEASE_HIT = 1, CACHE_LEASE_GIVEN, CACHE_LEASE_HELD, CACHE_LEASE_MAX };
 
-enum { CACHE_HOLDERS_MAX = 64, CACHE_DUE_MAX = 256 };
+enum { CACHE_HOLDERS_MAX = 64, CACHE_DUE_MAX = 256, CACHE_FILL_MS_MAX = 10 * 60 * 1000 };
 
 /* hash_key: equal on all replicas, so that a SCAN goes on where it was when another one leads. memory_bytes: keys, values and what they cost, 0: no bound; a
  * write that would grow beyond it is answered with -OOM. dedup_*: as struct dedup has them. */
@@ -53,10 +60,12 @@ void cache_sm_apply(struct cache_sm *m, uint64_t index, uint64_t now_ms, slice_t
 /* Looking. The item is borrowed until the next apply; one that has expired at now_ms does not exist. version: of the value, or when it is absent, the greatest
  * that any value of the key may have had: of the newest deletions that is known key by key, for older ones it is the group's floor. */
 void cache_sm_get(struct cache_sm *m, slice_t key, uint64_t now_ms, struct cache_item *item, uint64_t *version);
+bool cache_sm_filling(const struct cache_sm *m, slice_t key);      /* somebody was given the right to fill it, and it did not end */
 bool cache_sm_holds(const struct cache_sm *m, uint32_t node);
 uint32_t cache_sm_holders(const struct cache_sm *m, uint32_t *out); /* at most CACHE_HOLDERS_MAX, ascending */
 uint64_t cache_sm_next_due_ms(const struct cache_sm *m);            /* UINT64_MAX: nothing expires */
-struct cache_sm_stats { uint64_t keys, bytes, with_expiry, expired, flushes_refused; };
+/* bytes: of keys; fill_bytes: of rights to fill and of last values. */
+struct cache_sm_stats { uint64_t keys, bytes, with_expiry, expired, flushes_refused, fills, stales, fill_bytes; };
 void cache_sm_stats(const struct cache_sm *m, struct cache_sm_stats *s);
 /* Keys in the order of a cursor that stays good while keys come and go (as Redis' SCAN): calls fn for at least `count` keys or until the end; returns the
  * next cursor, 0: that was all. Expired ones are left out. */
@@ -67,6 +76,7 @@ void cache_put_head(struct buf *out, enum cache_entry_kind kind, struct request_
 void cache_put_op(struct buf *out, slice_t key, slice_t op);       /* of a batch; the caller counts */
 void cache_put_item(struct buf *out, const struct cache_item *item);
 bool cache_get_item(struct reader *r, struct cache_item *item);
+void cache_put_lease(struct buf *out, slice_t key, uint64_t fill_ms, uint64_t stale_ms); /* what follows the head */
 
 /* Snapshots in slices while applying goes on, exactly as lock_sm_snapshot_* and lock_sm_restore_* do it (what is seen is the state at _begin). */
 void cache_sm_snapshot_begin(struct cache_sm *m);

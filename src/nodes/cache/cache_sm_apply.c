@@ -104,6 +104,9 @@ static bool run_on(struct cache_sm *m, struct cell **at, const struct batch_op *
     struct cache_item item = c != NULL ? cell_item(c) : (struct cache_item){0};
     size_t start = out->len;
     cache_op_run(o->op, &item, (struct cache_clock){m->now_ms, wall_ms}, &m->change, out);
+    if (cache_op_ends_fill(o->op)) {
+        sm_fill_end(m, o->key); /* F2: whether it found anything to do or not */
+    }
     if (!changed_item(&m->change, &item)) {
         return false;
     }
@@ -227,6 +230,21 @@ static void fence_run(struct cache_sm *m, slice_t key)
     answer(m, "+OK\r\n", before, m->index, lives);
 }
 
+/* Its reply is no RESP. */
+static void lease_run(struct cache_sm *m, struct reader r)
+{
+    struct buf *out = &m->out->replies;
+    struct cache_lease_ask a;
+    bool ok = get_lease(r, &a);
+    syn_assert(ok);
+    buf_put_u32(out, 1);
+    buf_put_u32(out, 0);
+    size_t at = out->len;
+    sm_lease_run(m, &a, out);
+    le32_put(out->ptr + at - 4, (uint32_t)(out->len - at));
+    put_versions(out, 0, 0, false);
+}
+
 /* A due key keeps its version: what an owner has that was granted this value, without its expiry, may still come. */
 static void due_run(struct cache_sm *m, uint64_t due_ms)
 {
@@ -267,12 +285,15 @@ static bool is_valid(const struct entry *e)
 {
     struct reader r = e->body;
     struct flush f;
+    struct cache_lease_ask a;
     slice_t key;
     switch (e->kind) {
     case CACHE_ENTRY_BATCH: return batch_valid(r);
     case CACHE_ENTRY_ATOMIC: return multi_valid(r);
     case CACHE_ENTRY_FLUSH: return get_flush(r, &f);
-    case CACHE_ENTRY_FENCE: return get_fence(r, &key);
+    case CACHE_ENTRY_FENCE:
+    case CACHE_ENTRY_UNFILL: return get_fence(r, &key);
+    case CACHE_ENTRY_LEASE: return get_lease(r, &a);
     case CACHE_ENTRY_HOLD:
     case CACHE_ENTRY_UNHOLD: reader_u32(&r); return reader_done(&r);
     case CACHE_ENTRY_DUE: reader_u64(&r); return reader_done(&r);
@@ -313,6 +334,13 @@ static void dispatch(struct cache_sm *m, const struct entry *e)
     case CACHE_ENTRY_CLEAR:
         sm_clear(m);
         answer(m, "+OK\r\n", 0, m->index, false);
+        break;
+    case CACHE_ENTRY_LEASE: lease_run(m, r); break;
+    case CACHE_ENTRY_UNFILL:
+        if (get_fence(r, &key)) {
+            sm_fill_end(m, key);
+            answer(m, "+OK\r\n", 0, 0, false);
+        }
         break;
     case CACHE_ENTRY_MAX: SYN_UNREACHABLE();
     }
@@ -360,6 +388,7 @@ void cache_sm_apply(struct cache_sm *m, uint64_t index, uint64_t now_ms, slice_t
     m->out = out;
     m->history = hash_u64(hash_bytes(m->history, entry) ^ index);
     buf_clear(&m->names);
+    sm_stale_step(m);
     if (get_entry(entry, &e) && is_valid(&e)) {
         run(m, &e);
     }

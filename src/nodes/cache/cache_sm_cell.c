@@ -125,7 +125,7 @@ bool cell_write(struct cell *c, const struct cache_item *item)
 {
     slice_t key = cell_key(c);
     struct cache_item was = cell_item(c);
-    if (c->key_bits != item_bits(key, item) || was.guard.len != item->guard.len || was.value.len != (item->exists ? item->value.len : 0)) {
+    if ((c->key_bits & ~CELL_FILLED) != item_bits(key, item) || was.guard.len != item->guard.len || was.value.len != (item->exists ? item->value.len : 0)) {
         return false;
     }
     write_item(c, item);
@@ -137,6 +137,6 @@ uint64_t cell_hash(const struct cell *c)
     struct cache_item item = cell_item(c);
     uint64_t h = hash_bytes(DIGEST_KEY, cell_key(c)) ^ hash_u64(c->version);
     h = hash_u64(h ^ item.expire_ms) + (item.exists ? 1 : 0);
-    h = hash_bytes(h, item.value);
+    h = hash_bytes(h, item.value) + (c->key_bits & CELL_FILLED ? 1 : 0);
     return item.guard.len > 0 ? hash_u64(hash_bytes(h, item.guard) ^ item.token) : h;
 }

@@ -40,6 +40,13 @@ bool cache_get_item(struct reader *r, struct cache_item *item)
     return r->ok && exists <= 1 && (item->exists || item->value.len == 0) && item->guard.len <= LIMIT_KEY_BYTES;
 }
 
+void cache_put_lease(struct buf *out, slice_t key, uint64_t fill_ms, uint64_t stale_ms)
+{
+    buf_put_bytes(out, key);
+    buf_put_u64(out, fill_ms);
+    buf_put_u64(out, stale_ms);
+}
+
 bool next_op(struct reader *r, struct batch_op *o)
 {
     o->key = reader_bytes(r);

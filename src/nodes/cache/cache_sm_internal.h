@@ -7,11 +7,13 @@
 
 #include "nodes/cache/cache_sm.h"
 #include "utils/assert.h"
+#include "utils/limits.h"
 #include "utils/list.h"
 #include "utils/map.h"
 
 enum {
-    CELL_KEY = 0x1fff,         /* bits of key_bits that are the length */
+    CELL_KEY = 0x0fff,         /* bits of key_bits that are the length */
+    CELL_FILLED = 0x1000,      /* it was filled by the right to: when it goes its last value is kept for a while */
     CELL_EXISTS = 0x2000,      /* it has a value; without one it remembers a guard */
     CELL_DUE = 0x4000,         /* bytes begin with u64 expiry, u32 place in the heap */
     CELL_GUARD = 0x8000,       /* then u64 token, u16 length, resource */
@@ -99,6 +101,25 @@ bool graves_restore(struct cache_graves *g, struct reader *r, uint64_t index);
 void graves_check(const struct cache_graves *g);
 uint64_t grave_hash(slice_t key);                                   /* equal on all replicas */
 
+/* cache_sm_fill.c: rights to fill a key that is absent, and last values of keys that were filled */
+struct fill {
+    struct map_node by_key;
+    struct list in_age;
+    uint64_t token;            /* index of the entry that gave it */
+    uint64_t until_ms;         /* from then on the next who asks gets it */
+    uint32_t key_len;
+    uint8_t key[];
+};
+struct cache_fills { struct map by_key; struct list all; uint32_t n; uint64_t bytes, sum; };
+struct stale {
+    struct map_node by_key;
+    struct list in_age;
+    uint64_t version, gone_ms; /* when it expired or was deleted */
+    uint32_t key_len, value_len;
+    uint8_t bytes[];           /* key, value */
+};
+struct cache_stales { struct map by_key; struct list all; uint32_t n; uint64_t bytes, sum; };
+
 /* What FLUSHALL took away, until it is freed. */
 struct cleared { struct list link; struct cache_table *table; struct cache_due due; };
 
@@ -123,6 +144,8 @@ struct cache_sm {
     struct cache_due due;
     struct cache_graves graves;
     struct dedup dedup;
+    struct cache_fills fills;
+    struct cache_stales stales;
     uint32_t holders[CACHE_HOLDERS_MAX], n_holders;
     uint64_t sum;              /* of all cells' hashes */
     uint64_t history;          /* of all entries and what they answered */
@@ -140,7 +163,8 @@ struct cell *sm_cell(const struct cache_sm *m, slice_t key);        /* NULL: nei
 uint64_t sm_version(struct cache_sm *m, slice_t key, const struct cell *c);
 /* The key's item becomes this one, which may lie in the cell itself; the cell or NULL as sm_cell found it. Returns what sm_cell would find now. */
 struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version);
-bool sm_has_room(const struct cache_sm *m, uint64_t old_cost, uint64_t new_cost);
+bool sm_has_room(struct cache_sm *m, uint64_t old_cost, uint64_t new_cost); /* last values give way */
+void sm_mark_filled(struct cache_sm *m, struct cell *c);            /* it has been written by this entry */
 void sm_clear(struct cache_sm *m);
 void sm_clear_step(struct cache_sm *m);
 bool sm_hold(struct cache_sm *m, uint32_t node);                    /* false: there are too many */
@@ -155,6 +179,23 @@ bool sm_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, stru
 /* cache_sm_multi.c: what follows the head of an atomic entry; true: something has changed. */
 bool multi_valid(struct reader r);
 bool multi_run(struct cache_sm *m, struct reader r, struct buf *out);
+
+/* cache_sm_fill.c */
+struct cache_lease_ask { slice_t key; uint64_t fill_ms, stale_ms; };
+bool get_lease(struct reader r, struct cache_lease_ask *a);
+void sm_lease_run(struct cache_sm *m, const struct cache_lease_ask *a, struct buf *out);
+bool sm_fill_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, struct buf *out); /* true: the key has changed */
+void sm_abandon_run(struct cache_sm *m, const struct batch_op *o, struct buf *out);
+void sm_fill_end(struct cache_sm *m, slice_t key);                  /* whoever has the right to fill it comes too late */
+void sm_stale_keep(struct cache_sm *m, const struct cell *c);       /* its value is about to go */
+void sm_stale_drop(struct cache_sm *m, slice_t key);                /* it has a value again */
+void sm_stale_step(struct cache_sm *m);                             /* those that are too old go */
+bool sm_stale_give_way(struct cache_sm *m);                         /* the oldest goes; false: there is none */
+void sm_fills_init(struct cache_sm *m);
+void sm_fills_fini(struct cache_sm *m);
+void sm_fills_save(const struct cache_sm *m, struct buf *out);
+bool sm_fills_restore(struct cache_sm *m, struct reader *r);
+void sm_fills_check(const struct cache_sm *m);
 
 /* cache_sm_snapshot.c: the cell is about to change or to go */
 void sm_snap_touch(struct cache_sm *m, struct cell *c);

@@ -11,12 +11,27 @@ struct multi {
     uint32_t n;
 };
 
+static bool is_fill(enum cache_multi kind)
+{
+    return kind == CACHE_MULTI_FILL || kind == CACHE_MULTI_ABANDON;
+}
+
 static bool get_multi(struct reader *r, struct multi *x)
 {
     x->kind = reader_u8(r);
     x->wall_ms = reader_u64(r);
     x->n = reader_u32(r);
-    return r->ok && x->kind > 0 && x->kind < CACHE_MULTI_MAX && x->n > 0 && x->n <= reader_left(r) / 8 && (x->kind == CACHE_MULTI_MSETNX || x->n == 2);
+    return r->ok && x->kind > 0 && x->kind < CACHE_MULTI_MAX && x->n > 0 && x->n <= reader_left(r) / 8 && (x->kind == CACHE_MULTI_MSETNX || x->n == (is_fill(x->kind) ? 1 : 2));
+}
+
+static bool op_valid(enum cache_multi kind, slice_t op)
+{
+    switch (kind) {
+    case CACHE_MULTI_MSETNX: return cache_op_valid(op);
+    case CACHE_MULTI_FILL: return op.len > 8 && cache_op_valid(slice_of(op.ptr + 8, op.len - 8));
+    case CACHE_MULTI_ABANDON: return op.len == 8;
+    default: return op.len == 0;
+    }
 }
 
 bool multi_valid(struct reader r)
@@ -27,8 +42,7 @@ bool multi_valid(struct reader r)
         return false;
     }
     for (uint32_t i = 0; i < x.n; i++) {
-        bool ok = next_op(&r, &o) && (x.kind == CACHE_MULTI_MSETNX ? cache_op_valid(o.op) : o.op.len == 0);
-        if (!ok) {
+        if (!next_op(&r, &o) || !op_valid(x.kind, o.op)) {
             return false;
         }
     }
@@ -172,13 +186,15 @@ bool multi_run(struct cache_sm *m, struct reader r, struct buf *out)
     if (x.kind == CACHE_MULTI_MSETNX) {
         return msetnx(m, r, &x, out);
     }
-    ok = next_op(&r, &a) && next_op(&r, &b);
+    ok = next_op(&r, &a) && (is_fill(x.kind) || next_op(&r, &b));
     syn_assert(ok);
     switch (x.kind) {
     case CACHE_MULTI_RENAME: return rename_key(m, a.key, b.key, false, out);
     case CACHE_MULTI_RENAMENX: return rename_key(m, a.key, b.key, true, out);
     case CACHE_MULTI_COPY: return copy_key(m, a.key, b.key, false, out);
     case CACHE_MULTI_COPY_REPLACE: return copy_key(m, a.key, b.key, true, out);
+    case CACHE_MULTI_FILL: return sm_fill_run(m, &a, x.wall_ms, out);
+    case CACHE_MULTI_ABANDON: sm_abandon_run(m, &a, out); return false;
     case CACHE_MULTI_MSETNX:
     case CACHE_MULTI_MAX: break;
     }

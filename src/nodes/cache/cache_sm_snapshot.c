@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum record_kind { REC_HEAD = 1, REC_ORIGIN, REC_RECORD, REC_IDEM, REC_GRAVES, REC_CELL, REC_END };
+enum record_kind { REC_HEAD = 1, REC_ORIGIN, REC_RECORD, REC_IDEM, REC_GRAVES, REC_CELL, REC_END, REC_FILLS, REC_CELL_FILLED };
 enum { RECORD_BYTES_MAX = 64 * 1024 * 1024, WALKS_PER_SLICE_MAX = 1024 };
 
 static size_t rec_begin(struct buf *out, enum record_kind kind)
@@ -45,7 +45,7 @@ static void save_cell(struct cache_sm *m, struct cell *c)
     struct cache_item item = cell_item(c);
     c->saved = m->snap.number;
     m->snap.count++;
-    size_t at = rec_begin(out, REC_CELL);
+    size_t at = rec_begin(out, c->key_bits & CELL_FILLED ? REC_CELL_FILLED : REC_CELL);
     buf_put_bytes(out, cell_key(c));
     buf_put_u64(out, c->version);
     cache_put_item(out, &item);
@@ -88,6 +88,11 @@ void cache_sm_snapshot_begin(struct cache_sm *m)
     size_t at = rec_begin(&s->out, REC_GRAVES);
     graves_save(&m->graves, &s->out);
     rec_end(&s->out, at);
+    if (m->fills.n > 0 || m->stales.n > 0) {
+        at = rec_begin(&s->out, REC_FILLS);
+        sm_fills_save(m, &s->out);
+        rec_end(&s->out, at);
+    }
 }
 
 bool cache_sm_snapshot_step(struct cache_sm *m, size_t bytes, struct buf *out)
@@ -134,16 +139,19 @@ static bool load_head(struct cache_sm *m, struct reader *r)
     return ok && reader_done(r);
 }
 
-static bool load_cell(struct cache_sm *m, struct reader *r)
+static bool load_cell(struct cache_sm *m, struct reader *r, bool filled)
 {
     slice_t key = reader_bytes(r);
     uint64_t version = reader_u64(r);
     struct cache_item item;
     if (!cache_get_item(r, &item) || !reader_done(r) || key.len > LIMIT_KEY_BYTES || version > m->index || (!item.exists && item.guard.len == 0) ||
-        (!item.exists && item.expire_ms != 0) || sm_cell(m, key) != NULL) {
+        (!item.exists && (filled || item.expire_ms != 0)) || sm_cell(m, key) != NULL) {
         return false;
     }
     sm_put(m, NULL, key, &item, version);
+    if (filled) {
+        sm_mark_filled(m, sm_cell(m, key));
+    }
     return true;
 }
 
@@ -166,7 +174,9 @@ static bool load_any(struct cache_sm *m, uint8_t kind, slice_t body)
     case REC_RECORD:
     case REC_IDEM: return dedup_restore(&m->dedup, kind - REC_ORIGIN, body, m->now_ms);
     case REC_GRAVES: return graves_restore(&m->graves, &r, m->index);
-    case REC_CELL: return load_cell(m, &r);
+    case REC_CELL: return load_cell(m, &r, false);
+    case REC_CELL_FILLED: return load_cell(m, &r, true);
+    case REC_FILLS: return sm_fills_restore(m, &r);
     case REC_END: return load_end(m, &r);
     default: return false;
     }

@@ -191,6 +191,12 @@ static void grant(struct home *h, struct home_key *k, uint8_t slot, uint64_t txn
     send_data(h, k, slot, txn, what, &item, version);
 }
 
+/* Nobody becomes an owner of a key that somebody has the right to fill: its writes would not be heard of before they are flushed, some of them never. */
+static bool is_filling(struct home *h, const struct home_key *k)
+{
+    return h->io.filling != NULL && h->io.filling(h->io.arg, slice_of(k->key, k->key_len));
+}
+
 /* Reads that wait, answered with what the owner sent. */
 static void pass_on(struct home *h, struct home_key *k, const struct cache_msg *dirty)
 {
@@ -246,6 +252,10 @@ static void rename_state(struct home_key *k)
 
 static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
 {
+    if (kind != CACHE_MSG_GETS && is_filling(h, k)) {
+        h->io.unfill(h->io.arg, slice_of(k->key, k->key_len));
+        return; /* asked again when the right has ended */
+    }
     bool read = kind == CACHE_MSG_GETS, others = (copies(k) & ~bit(slot)) != 0 && !(kind == CACHE_MSG_UPGR && MUTANT("S60"));
     bool owned = k->owner != NO_SLOT && k->owner != slot;
     enum home_event ev = read ? (owned ? HOME_GETS_O : HOME_GETS) : others ? HOME_GETX_O : HOME_GETX;
@@ -290,7 +300,9 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
     if (act & HACT_WAIT) {
         wait_here(k, slot, c->kind, c->txn);
     }
-    if (act & (HACT_GRANT_S | HACT_GRANT_E | HACT_GRANT_M)) {
+    if (act & HACT_GRANT_E && is_filling(h, k)) {
+        grant(h, k, slot, c->txn, CACHE_GRANT_S); /* rename_state says so */
+    } else if (act & (HACT_GRANT_S | HACT_GRANT_E | HACT_GRANT_M)) {
         grant(h, k, slot, c->txn, act & HACT_GRANT_S ? CACHE_GRANT_S : act & HACT_GRANT_E ? CACHE_GRANT_E : CACHE_GRANT_M);
     }
     if (act & HACT_DOWN) {

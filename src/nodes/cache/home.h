@@ -36,6 +36,9 @@ struct home_io {
     void (*vouch)(void *arg);          /* begin a ReadIndex round: home_vouched says when it was begun, once it is confirmed */
     void (*release)(void *arg, uint64_t ticket);                           /* nobody can read what was before: the reply may leave */
     void (*written)(void *arg, uint64_t ticket, struct home_written *w);   /* asked only when somebody listens */
+    /* back; may be NULL. True: somebody has the right to fill the key, which a write in an owner's memory would not end. unfill proposes an UNFILL entry. */
+    bool (*filling)(void *arg, slice_t key);
+    void (*unfill)(void *arg, slice_t key);
 };
 
 struct home;

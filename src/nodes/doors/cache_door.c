@@ -20,6 +20,7 @@ void cache_doors_init(struct doors *d)
     list_init(&d->cache->tracked_all);
     list_init(&d->cache->bcast);
     list_init(&d->cache->bcast_waits);
+    lease_init(d->cache);
 }
 
 static void join_free(struct cache_join *j)
@@ -46,6 +47,7 @@ void cache_doors_free(struct doors *d)
         free(c->asks[i].used ? c->asks[i].key : NULL);
     }
     map_fini(&c->tracked);
+    lease_fini(c);
     buf_fini(&c->op);
     free(c->asks);
     free(c);
@@ -98,20 +100,20 @@ static void asks_grow(struct cache_doors *d)
     d->cap_asks = cap;
 }
 
-static uint64_t ask_new(struct call *c, bool write, struct cache_join *join, uint32_t part)
+static uint64_t ask_new(struct node *n, conn_id_t conn, uint64_t slot, bool write, struct cache_join *join, uint32_t part)
 {
-    struct cache_doors *d = c->n->doors->cache;
+    struct cache_doors *d = n->doors->cache;
     if (d->free_ask == NO_ASK) {
         asks_grow(d);
     }
     uint32_t i = d->free_ask;
     struct cache_ask *a = &d->asks[i];
     d->free_ask = a->part;
-    *a = (struct cache_ask){.used = true, .life = a->life + 1, .conn = c->conn->id, .slot = c->slot, .began_ms = c->n->now_ms, .write = write, .join = join,
+    *a = (struct cache_ask){.used = true, .life = a->life + 1, .conn = conn, .slot = slot, .began_ms = n->now_ms, .write = write, .join = join,
                             .part = part};
     list_push_back(&d->waiting, &a->link);
     if (d->n_asks++ == 0) {
-        doors_wake(c->n, c->n->now_ms + c->n->opt.request_timeout_ms);
+        doors_wake(n, n->now_ms + n->opt.request_timeout_ms);
     }
     return (uint64_t)a->life << LIFE_SHIFT | i;
 }
@@ -151,7 +153,9 @@ void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp)
     struct cache_ask a = d->asks[i];
     ask_free(d, i);
     metrics_request(&n->metrics, a.write ? METRIC_REQUEST_WRITE : METRIC_REQUEST_READ, resp, n->now_ms - a.began_ms);
-    if (a.join != NULL) {
+    if (a.lease != NULL) {
+        lease_read(n, a.lease, resp);
+    } else if (a.join != NULL) {
         cache_join_reply(n, a.join, a.part, resp);
     } else {
         cache_reply_to(n, a.conn, a.slot, resp);
@@ -186,7 +190,7 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
     }
     slice_t key = argv[cache_op_is_object(argv[0]) ? 2 : 1];
     c->later = true;
-    uint64_t cookie = ask_new(c, access == CACHE_WRITES, join, part);
+    uint64_t cookie = ask_new(c->n, c->conn->id, c->slot, access == CACHE_WRITES, join, part);
     if (access == CACHE_READS && track_wants(c->conn)) {
         struct cache_ask *a = &d->asks[(uint32_t)cookie];
         a->key = malloc(key.len + 1);
@@ -197,6 +201,21 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
     d->writer = c->conn->id;
     cacher_op(c->n->cache.cacher, cache_group(c->n, key), key, buf_slice(&d->op), access, cookie);
     d->writer = 0;
+}
+
+void cache_read(struct node *n, slice_t key, struct lease_wait *w)
+{
+    struct cache_doors *d = n->doors->cache;
+    const slice_t argv[] = {SLICE_LIT("GET"), key};
+    struct buf op = {0}, error = {0};
+    enum cache_access access;
+    bool ok = cache_op_encode(argv, 2, &op, &access, &error);
+    syn_assert(ok);
+    uint64_t cookie = ask_new(n, 0, 0, false, NULL, 0);
+    d->asks[(uint32_t)cookie].lease = w;
+    cacher_op(n->cache.cacher, cache_group(n, key), key, buf_slice(&op), access, cookie);
+    buf_fini(&op);
+    buf_fini(&error);
 }
 
 struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n)
@@ -310,4 +329,5 @@ void cache_doors_timers(struct node *n)
     }
     cache_polls_timers(n);
     bcast_timers(n);
+    lease_timers(n);
 }

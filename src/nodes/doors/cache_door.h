@@ -9,6 +9,8 @@
 /* One command's answers, from several keys, groups or nodes. */
 enum cache_join_kind { JOIN_SUM, JOIN_ARRAY, JOIN_OK, JOIN_ENTRY /* one value, with what this node knows of it */, JOIN_LCS };
 
+struct lease_wait;
+
 struct cache_join {
     struct list link;
     enum cache_join_kind kind;
@@ -31,6 +33,7 @@ struct cache_ask {
     uint64_t slot, began_ms;
     bool write;
     struct cache_join *join;
+    struct lease_wait *lease;   /* who is told instead (cmd_cache_lease.c); NULL: nobody */
     uint32_t part;
     uint8_t *key;               /* of a read that is tracked, else NULL; owned */
     uint32_t key_len;
@@ -63,6 +66,9 @@ struct cache_doors {
     struct list tracked_all;    /* oldest first */
     struct list bcast;          /* struct conn.of_bcast: those that hear of every write */
     struct list bcast_waits;    /* struct bcast_wait */
+    struct map leased;          /* cmd_cache_lease.c: struct lease_wait by key, ... */
+    struct list leases;         /* ... and all of them */
+    uint64_t lease_next_ms;     /* when one of them has something to do */
     conn_id_t writer;           /* whose command is being executed */
     struct loaded_script loaded[64];
     uint32_t n_loaded;
@@ -76,11 +82,22 @@ bool cache_key_ok(struct call *c, slice_t key);
 void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part);
 struct cache_join *cache_join_new(struct call *c, enum cache_join_kind kind, uint32_t n);
 void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice_t reply);
+/* The same with GET, for those who wait for a right to fill: lease_read hears of the value. */
+void cache_read(struct node *n, slice_t key, struct lease_wait *w);
 conn_id_t cache_asker(const struct cache_doors *d, uint64_t cookie); /* whose command it is; 0: nobody's any more */
 void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply); /* if it is still there */
 /* cache_poll.c */
 void cache_poll_begin(struct call *c, slice_t key, bool drop);
 void cache_polls_timers(struct node *n);
 void cache_polls_free(struct cache_doors *d);
+
+/* cmd_cache_lease.c */
+void lease_init(struct cache_doors *d);
+void lease_fini(struct cache_doors *d);
+void lease_read(struct node *n, struct lease_wait *w, slice_t reply);
+void lease_gone(struct node *n, slice_t key);
+void lease_lost(struct node *n, uint32_t group);
+void lease_timers(struct node *n);
+uint64_t lease_waiters(const struct node *n);                       /* callers that are parked at this node */
 
 #endif

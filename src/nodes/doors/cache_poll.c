@@ -182,6 +182,7 @@ static void on_look(struct node *n, node_id_t from, const struct cache_msg *m)
     a.epoch = n->groups[m->group].term;
     if (m->dirty) {
         cacher_drop(n->cache.cacher, m->group, m->key);
+        cache_unfill(&n->groups[m->group], m->key);
     }
     cache_send(n, from, &a);
 }

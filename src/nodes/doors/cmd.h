@@ -87,6 +87,10 @@ void handle_xautoclaim(struct call *c);
 void handle_xinfo(struct call *c);
 /* cmd_cache.c */
 void handle_cache_op(struct call *c);
+/* cmd_cache_lease.c */
+void handle_cache_set(struct call *c);
+void handle_cache_lease(struct call *c);
+/* cmd_cache.c */
 void handle_cache_get(struct call *c);
 void handle_cache_del(struct call *c);
 void handle_cache_exists(struct call *c);

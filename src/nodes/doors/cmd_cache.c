@@ -278,7 +278,8 @@ void handle_cache_stats(struct call *c)
         {"served_bus_upgr", k.home.bus_upgr}, {"served_flushes", k.home.flushes}, {"served_writes", k.home.writes},
         {"sent_invalidations", k.home.invs}, {"sent_downgrades", k.home.downs}, {"fences", k.home.fences},
         {"leases_granted", k.home.leases}, {"acks_overdue", k.home.overdue}, {"memory_keys", k.memory.keys}, {"memory_bytes", k.memory.bytes},
-        {"memory_with_expiry", k.memory.with_expiry}, {"memory_expired", k.memory.expired}, {"flushes_refused", k.memory.flushes_refused}};
+        {"memory_with_expiry", k.memory.with_expiry}, {"memory_expired", k.memory.expired}, {"flushes_refused", k.memory.flushes_refused},
+        {"lease_waiters", lease_waiters(c->n)}, {"fills_open", k.memory.fills}, {"stale_copies", k.memory.stales}, {"fill_bytes", k.memory.fill_bytes}};
     uint32_t n = sizeof rows / sizeof rows[0];
     resp_map(c->reply, n);
     for (uint32_t i = 0; i < n; i++) {

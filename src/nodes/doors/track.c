@@ -113,10 +113,12 @@ void doors_cache_gone(struct node *n, slice_t key)
     if (t != NULL) {
         key_gone(n, t);
     }
+    lease_gone(n, key);
 }
 
 void doors_cache_lost(struct node *n, uint32_t group)
 {
+    lease_lost(n, group);
     list_each_safe(it, &n->doors->cache->tracked_all) {
         struct tracked_key *t = CONTAINER_OF(it, struct tracked_key, all);
         if (t->group == group) {
