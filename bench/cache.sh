@@ -167,6 +167,7 @@ part_memory() {
     sx_cache CACHE_SIZE=1gb
     say "  filling $lines keys"
     driver -ports "${sx_resp[1]}" -n "$lines" -bytes "$bytes" fill >/dev/null
+    driver -ports "${sx_resp[1]}" -n "$lines" read >/dev/null # so that the directories know every key
     driver -ports "${sx_resp[2]}" -first "$lines" -n 20000 -bytes "$bytes" fill >/dev/null # buffers
     before=$(rss_bytes "${sx_pid[2]}") had=$(stat_of 2 lines)
     driver -ports "${sx_resp[2]}" -n "$lines" read >/dev/null
