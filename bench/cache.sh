@@ -11,8 +11,7 @@
 #   share      SET `back` of a key that the two other nodes share: until both copies are gone; latency
 #   miss       GET of a key that another node has modified and memory does not have yet; latency
 #   memory     resident bytes of a line beyond its key and value, at a million lines
-#   failover   the home of some keys is killed with -9: time to the next acknowledged write of one of them; when the dead node had copies
-#              of its keys, too, which are waited for, and when it had none
+#   failover   the home of some keys is killed with -9, which had copies of its own: time to the next acknowledged write of one of its keys
 #
 # Rates: redis-benchmark for both sides, in alternation within each round, medians over rounds. docs/benchmarks.md explains each row.
 set -u
@@ -22,7 +21,7 @@ cd "$(dirname "$0")/.." || exit 1
 rounds=3 seconds=2 connections=50 keys=10000 bytes=32 samples=9000 lines=1000000 trials=5 parts=()
 while [ $# -gt 0 ]; do
     case "$1" in
-    -h | --help) sed -n '2,18s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --rounds | --seconds | --connections | --keys | --bytes | --samples | --lines | --trials)
         [ $# -gt 1 ] || die "a value is missing (see bench/cache.sh --help)"
         declare "${1#--}=$2"
@@ -133,25 +132,29 @@ part_through() {
 
 # --- Latencies
 
-# record_latency LOAD: and that it was what it says, by the nodes' own counts: COUNTER went up by at least TIMES per sample
+# record_latency LOAD MODE COUNTER TIMES PAUSE_US FIRST N: and that it was what it says, by the nodes' own counts: COUNTER went up by at
+# least TIMES per sample
 record_latency() {
-    local load=$1 counter=$2 times=$3 before after line
+    local load=$1 mode=$2 counter=$3 times=$4 n=$7 before after line
     before=$(sum_of "$counter")
-    line=$(driver -ports "$(all_ports)" -n "$samples" -bytes "$bytes" "$load") || exit 1
+    line=$(driver -ports "$(all_ports)" -first "$6" -n "$n" -bytes "$bytes" -pause-us "$5" "$mode") || exit 1
     after=$(sum_of "$counter")
-    [ $((after - before)) -ge $((samples * times * 99 / 100)) ] || die "$load: only $((after - before)) $counter in $samples samples"
+    [ $((after - before)) -ge $((n * times * 99 / 100)) ] || die "$load: only $((after - before)) $counter in $n samples"
     printf '{"system":"synaxis","load":"%s","round":1,"result":%s}\n' "$load" "$line" >>"$raw"
     printf '%s' "$line" | python3 -c 'import json, sys
 a = json.load(sys.stdin)["latency_us"]
-print("  %-8s p50 %6d us  p99 %6d us  p99.9 %6d us  max %6d us  (%d samples)" % (
+print("  %-10s p50 %6d us  p99 %6d us  p99.9 %6d us  max %6d us  (%d samples)" % (
     sys.argv[1], a["p50"], a["p99"], a["p999"], a["max"], a["count"]))' "$load" >&2
 }
 
+# latency MODE COUNTER TIMES: one command after the other, and the same with pauses, with keys of their own
 latency() {
+    local apart=$((samples / 3))
     sx_cache CACHE_WRITE_POLICY=back
-    driver -ports "$(all_ports)" -n "$samples" -bytes "$bytes" fill >/dev/null
+    driver -ports "$(all_ports)" -n $((samples + apart)) -bytes "$bytes" fill >/dev/null
     wait_until 20 "the nodes to have flushed" all_clean
-    record_latency "$@"
+    record_latency "$1" "$@" 0 0 "$samples"
+    record_latency "$1-apart" "$@" 3000 "$samples" "$apart"
     sx_stop
 }
 
@@ -191,10 +194,10 @@ state = json.load(sys.stdin)
 print(state["home"][1:], state["epoch"])' 2>/dev/null
 }
 
-# trial NAME NUMBER: NAME copies: the home has a lease of the group, too, and the new home must wait for its end.
+# trial NUMBER: the home has a lease of the group, too, and the new home must wait for its end.
 # A new home has a new epoch. When that stayed, the leadership had just moved away from the node that was killed: again.
 trial() {
-    local home epoch now others n attempt tag="{$1$2}"
+    local home epoch now others n attempt tag="{bench$1}"
     for attempt in $(seq 10); do
         wait_until 30 "all nodes" all_up
         read -r home epoch <<<"$(home_of 1 "$tag")"
@@ -205,7 +208,7 @@ trial() {
         done
         load "$work/cache_driver" -ports "$(join "${sx_resp[others[0]]}" "${sx_resp[others[1]]}")" -keys "${tag}a,${tag}b" failover
         sleep 1
-        [ "$1" != copies ] || redis-cli -p "${sx_resp[home]}" GET "${tag}a" >/dev/null
+        redis-cli -p "${sx_resp[home]}" GET "${tag}a" >/dev/null
         if [ "$(home_of "${others[0]}" "$tag")" != "$home $epoch" ]; then
             exec 9>&-
             wait "$load_pid"
@@ -216,20 +219,19 @@ trial() {
         read -r _ now <<<"$(home_of "${others[0]}" "$tag")"
         sx_start_node "$home"
         if [ "${now:-0}" -gt "$epoch" ]; then
-            judge "synaxis-$1" "$2"
+            judge synaxis "$1"
             return
         fi
-        say "  the home had moved before the kill: trial $2 is repeated ($attempt)"
+        say "  the home had moved before the kill: trial $1 is repeated ($attempt)"
     done
-    die "trial $2: no home could be killed"
+    die "trial $1: no home could be killed"
 }
 
 part_failover() {
     local n
     sx_cache
     for n in $(seq "$trials"); do
-        trial copies "$n"
-        trial alone "$n"
+        trial "$n"
     done
     sx_stop
 }

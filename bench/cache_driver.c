@@ -1,6 +1,6 @@
 /* Drives the cache of a cluster as bench/cache.sh asks, one command at a time where a latency is measured; blocking sockets, no threads.
  *
- *   cache_driver -ports P1[,P2,P3] [-first K] [-n N] [-bytes B] MODE
+ *   cache_driver -ports P1[,P2,P3] [-first K] [-n N] [-bytes B] [-pause-us U] MODE
  *
  *   fill      SET of N keys, key:<12 digits> from K on, each at node (key mod nodes); as fast as it goes
  *   read      GET of the same keys at every node
@@ -9,6 +9,7 @@
  *   failover  -keys A,B,...: key i is written again and again at node i mod nodes; a process id on stdin is killed, and the time is
  *             taken until the first answer to a write that was sent a millisecond or more after it
  *
+ * -pause-us: so long before each command that is timed, so that what earlier ones began is over.
  * A line of JSON on stdout. In share and miss what prepares a key is not in its time: it is done for 64 keys, then these are measured. */
 #include "driver.h"
 
@@ -25,7 +26,7 @@ struct node {
 
 struct setup {
     struct node nodes[NODES_MAX];
-    uint32_t n_nodes, first, n, bytes;
+    uint32_t n_nodes, first, n, bytes, pause_us;
     char value[INPUT / 2];
 };
 static struct setup s;
@@ -171,6 +172,9 @@ static void share_or_miss(struct hist *h, bool share)
             on_each(from, to, 2, false);
         }
         for (uint32_t key = from; key < to; key++) {
+            if (s.pause_us > 0) {
+                usleep(s.pause_us);
+            }
             hist_record(h, timed(&s.nodes[share ? key % s.n_nodes : (key + 1) % s.n_nodes], key, share));
         }
     }
@@ -264,6 +268,7 @@ int main(int argc, char **argv)
         s.first = strcmp(argv[i], "-first") == 0 ? (uint32_t)atol(argv[i + 1]) : s.first;
         s.n = strcmp(argv[i], "-n") == 0 ? (uint32_t)atol(argv[i + 1]) : s.n;
         s.bytes = strcmp(argv[i], "-bytes") == 0 ? (uint32_t)atol(argv[i + 1]) : s.bytes;
+        s.pause_us = strcmp(argv[i], "-pause-us") == 0 ? (uint32_t)atol(argv[i + 1]) : s.pause_us;
         n_keys = strcmp(argv[i], "-keys") == 0 ? split(argv[i + 1], keys, KEYS_MAX) : n_keys;
     }
     if (s.bytes == 0 || s.bytes > INPUT / 4) {

@@ -225,7 +225,7 @@ redis_server=redis-server
 
 # The server's program: its package's, or that of redis-tools, which is the same under another name.
 bench_redis() {
-    bench_install redis-tools gcc libc6-dev python3
+    bench_install redis-tools gcc libc6-dev python3 curl
     if ! command -v redis-server >/dev/null && [ -x /usr/bin/redis-check-rdb ]; then
         redis_server=$work/redis-server
         ln -s /usr/bin/redis-check-rdb "$redis_server"
