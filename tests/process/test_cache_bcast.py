@@ -80,7 +80,8 @@ def test_bcast_when_a_home_dies():
             for key in homes:
                 writer.cmd('SET', key, turn)
                 told = drain(listener)
-                assert told == [['invalidate', [key]]], (key, told)
+                everything = ['invalidate', None]  # a leadership moved
+                assert told == [['invalidate', [key]]] or everything in told, (key, told)
 
 
 def test_bcast_does_not_hold_writes_up_for_a_stopped_listener():
