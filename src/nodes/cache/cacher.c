@@ -296,7 +296,9 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
         }
     }
     if (act & ACT_WAKE) {
+        c->fresh = ev == MESI_DATA_M ? l : NULL;
         wake(c, l);
+        c->fresh = NULL;
     }
     bool idle = line_flight(l) == NULL || (list_empty(&line_flight(l)->waiters) && line_flight(l)->writes == 0);
     if (l->state == MESI_I && idle) {
@@ -313,7 +315,8 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
 static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_access access, uint64_t cookie)
 {
     enum mesi_event ev = access == CACHE_READS ? MESI_PRRD : c->o.back ? MESI_PRWB : MESI_PRWR;
-    const struct mesi_cell *cell = &MESI_TABLE[l->state][ev];
+    bool stale = ev == MESI_PRWB && l->state == MESI_E && !line_item(c, l).exists && l != c->fresh; /* memory may forget when what is absent went */
+    const struct mesi_cell *cell = &MESI_TABLE[stale ? MESI_S : l->state][ev];
     uint32_t act = cell->actions;
     syn_assert(cell->next != CELL_NEVER);
     if (act & ACT_HIT) {

@@ -81,6 +81,7 @@ struct cacher {
     struct list flights;
     uint64_t next_txn;
     uint64_t listen_seq;     /* our number as a listener, growing over all lives; odd: we listen */
+    const struct line *fresh; /* ownership of it has just come, with what memory has now; NULL: of none */
     uint64_t next_retry_ms;  /* no flight is due before */
     struct buf reply;
     struct cache_change change;
