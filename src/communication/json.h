@@ -36,6 +36,8 @@ bool json_count(struct json_in *in, const char *name, uint64_t min, uint64_t max
 /* A list: absent is none, else 1 to max of them; then its items. An object's item is borrowed: no json_end. */
 bool json_list(struct json_in *in, const char *name, size_t max, size_t *n);
 bool json_list_object(struct json_in *in, const char *name, size_t i, struct json_in *item);
+/* An object in a field; absent: item->root is NULL. Borrowed, as above. */
+bool json_object_in(struct json_in *in, const char *name, struct json_in *item);
 bool json_list_text(struct json_in *in, const char *name, size_t i, size_t bytes_max, slice_t *out);
 /* An object whose values are strings; fn answers false to refuse any more. */
 bool json_pairs(struct json_in *in, const char *name, size_t max, bool (*fn)(void *arg, slice_t key, slice_t value), void *arg);

@@ -50,6 +50,12 @@ bool json_list_object(struct json_in *in, const char *name, size_t i, struct jso
     return json_is_object(item->root) || fail(in, "%s[%zu] must be an object", name, i);
 }
 
+bool json_object_in(struct json_in *in, const char *name, struct json_in *item)
+{
+    *item = (struct json_in){.root = json_object_get(in->root, name)};
+    return item->root == NULL || json_is_object(item->root) || fail(in, "%s must be an object", name);
+}
+
 bool json_list_text(struct json_in *in, const char *name, size_t i, size_t bytes_max, slice_t *out)
 {
     json_t *v = json_array_get(json_object_get(in->root, name), i);

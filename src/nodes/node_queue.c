@@ -56,9 +56,17 @@ void queue_install(struct node *n, struct node_group *g, struct group_queue *tak
     queue_backlog_keep(n, g);
 }
 
+/* Both machines of a group apply its entries in order, so that all replicas ask the same locks. */
+static bool lock_fence(void *arg, slice_t resource, uint64_t token, uint64_t *newest)
+{
+    const struct node_group *g = arg;
+    return lock_sm_fenced(g->locks, resource, token, newest);
+}
+
 struct queue_sm *queue_new_sm(const struct node *n, uint32_t group)
 {
-    struct queue_sm_options o = {.group = group, .hash_key = n->hash_key, .dedup_ms = DEDUP_MS, .dedup_count = DEDUP_COUNT};
+    struct queue_sm_options o = {.group = group, .hash_key = n->hash_key, .dedup_ms = DEDUP_MS, .dedup_count = DEDUP_COUNT, .lock_fence = lock_fence,
+                                 .lock_arg = &n->groups[group]};
     return queue_sm_new(&o);
 }
 

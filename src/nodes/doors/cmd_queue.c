@@ -230,14 +230,15 @@ void handle_queue_delete(struct call *c)
 struct publish_options {
     slice_t key, id;
     bool has_key;
-    uint64_t delay_ms;
+    slice_t guard;         /* FENCE, empty: none */
+    uint64_t delay_ms, token;
     uint32_t n_headers;
     slice_t headers[2 * HEADERS_MAX];
 };
 
 static bool publish_options(struct call *c, uint32_t from, struct publish_options *o)
 {
-    o->key = o->id = SLICE_NONE;
+    o->key = o->id = o->guard = SLICE_NONE;
     o->has_key = false;
     o->delay_ms = 0;
     o->n_headers = 0;
@@ -256,6 +257,14 @@ static bool publish_options(struct call *c, uint32_t from, struct publish_option
             ok = arg_name(c, v, "ID", LIMIT_IDEM_BYTES);
         } else if (slice_ieq(word, "DELAY")) {
             ok = arg_u64(c, v, "DELAY", 0, LIMIT_TTL_MS, &o->delay_ms);
+        } else if (slice_ieq(word, "FENCE")) {
+            if (i + 2 >= c->argc) {
+                call_error(c, "ERR", "syntax error: FENCE resource token");
+                return false;
+            }
+            o->guard = v;
+            ok = arg_name(c, v, "the resource of FENCE", LIMIT_KEY_BYTES) && arg_u64(c, c->argv[i + 2], "the token of FENCE", 0, UINT64_MAX, &o->token);
+            i++;
         } else if (slice_ieq(word, "HEADER")) {
             if (i + 2 >= c->argc || o->n_headers == HEADERS_MAX) {
                 call_error(c, "ERR", "syntax error: HEADER name value, at most %d of them", HEADERS_MAX);
@@ -278,7 +287,7 @@ static bool publish_options(struct call *c, uint32_t from, struct publish_option
 static void publish_one(struct call *c, struct topic_ref *t, slice_t payload, const struct publish_options *o, struct publish_multi *multi, uint32_t at)
 {
     struct buf *body = &c->n->doors->body;
-    struct publish_item it = {.delay_ms = o->delay_ms, .dedup = o->id, .trim_maxlen = UINT64_MAX};
+    struct publish_item it = {.delay_ms = o->delay_ms, .dedup = o->id, .trim_maxlen = UINT64_MAX, .guard = o->guard, .token = o->token};
     it.partition = topic_partition_of(c->n, t, o->has_key ? &o->key : NULL, o->id);
     if (o->has_key) {
         uint64_t h = hash_bytes(0x6b6579, o->key); /* the same on every node: it goes into the log */
@@ -317,7 +326,7 @@ void handle_queue_publishbatch(struct call *c)
         return;
     }
     if (o.id.len > 0) {
-        call_error(c, "ERR", "ID names one message: a batch takes KEY, DELAY and HEADER");
+        call_error(c, "ERR", "ID names one message: a batch takes KEY, DELAY, HEADER and FENCE");
         return;
     }
     struct topic_ref *t = call_topic(c, c->argv[1], WANT_OR_CREATE);

@@ -141,7 +141,7 @@ struct doors {
     struct publish_batch **publishing; /* by group: what this turn publishes */
     struct publish_batch *free_batches;
     struct list batches, batches_sent, publish_retries, publish_multis;
-    bool retrying_topics;
+    bool walking_items;        /* of the batch that is answered now */
     struct map members;
     struct list members_all, joins;
     uint64_t members_ms;

@@ -108,6 +108,26 @@ static bool take_header(void *arg_, slice_t key, slice_t value)
     return true;
 }
 
+/* "fence": {"resource": name, "token": number}. */
+static bool fence_option(struct json_in *in, struct args *a)
+{
+    static const char *const fields[] = {"resource", "token", NULL};
+    struct json_in fence;
+    slice_t resource = SLICE_NONE;
+    uint64_t token = 0;
+    if (!json_object_in(in, "fence", &fence) || fence.root == NULL) {
+        return fence.root == NULL;
+    }
+    if (!json_only(&fence, fields) || !json_text(&fence, "resource", true, LIMIT_KEY_BYTES, &resource) || !json_id(&fence, "token", true, &token)) {
+        snprintf(in->why, sizeof in->why, "fence: %.200s", fence.why);
+        return false;
+    }
+    arg_str(a, "FENCE");
+    arg(a, resource);
+    arg(a, number(a, token));
+    return true;
+}
+
 /* Options of one message, behind what is there already. */
 static bool message_options(struct json_in *in, struct args *a, slice_t idem)
 {
@@ -123,7 +143,7 @@ static bool message_options(struct json_in *in, struct args *a, slice_t idem)
     option(a, "KEY", key);
     option(a, "ID", id);
     option_number(a, "DELAY", delay_ms);
-    return json_pairs(in, "headers", HEADERS_MAX, take_header, a);
+    return fence_option(in, a) && json_pairs(in, "headers", HEADERS_MAX, take_header, a);
 }
 
 static bool payload(struct json_in *in, struct args *a)
@@ -146,7 +166,7 @@ static bool why(struct json_in *in, const char *text)
 /* Payload, how many words follow, and these. */
 static bool one_of_many(struct json_in *in, struct args *a)
 {
-    static const char *const fields[] = {"payload", "encoding", "key", "id", "delay_ms", "headers", NULL};
+    static const char *const fields[] = {"payload", "encoding", "key", "id", "delay_ms", "headers", "fence", NULL};
     if (!json_only(in, fields) || !payload(in, a)) {
         return false;
     }
@@ -162,7 +182,7 @@ static bool one_of_many(struct json_in *in, struct args *a)
 
 static bool many(struct json_in *in, struct args *a, size_t count)
 {
-    static const char *const alone[] = {"payload", "encoding", "key", "id", "delay_ms", "headers"};
+    static const char *const alone[] = {"payload", "encoding", "key", "id", "delay_ms", "headers", "fence"};
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++) {
         if (json_has(in, alone[i])) {
             return why(in, "messages is a list of messages: their fields belong into it");
@@ -184,7 +204,7 @@ static bool many(struct json_in *in, struct args *a, size_t count)
 
 void http_publish(struct http_call *h)
 {
-    static const char *const fields[] = {"topic", "payload", "encoding", "key", "id", "delay_ms", "headers", "messages", NULL};
+    static const char *const fields[] = {"topic", "payload", "encoding", "key", "id", "delay_ms", "headers", "fence", "messages", NULL};
     struct json_in in;
     struct args a = {0};
     slice_t topic = SLICE_NONE;

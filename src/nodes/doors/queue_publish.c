@@ -191,14 +191,21 @@ static void put_id(struct buf *b, const struct publish_target *t, uint64_t offse
     resp_bulk(b, slice_of(text, (size_t)len));
 }
 
-static void put_refusal(struct buf *b, enum publish_status st, const struct publish_target *t)
+/* newest: of a fencing token that was refused; items: at this message, when it was. */
+static void put_refusal(struct buf *b, enum publish_status st, const struct publish_target *t, uint64_t newest, struct reader items)
 {
+    struct publish_item it = {0};
     switch (st) {
     case PUBLISH_SMALL_ID:
         resp_error(b, "ERR", "The ID specified in XADD is equal or smaller than the target stream top item");
         break;
     case PUBLISH_LIMIT:
         resp_error(b, "BUSY", "the partition holds as many delayed messages as it may: nothing was done, retry later");
+        break;
+    case PUBLISH_FENCED:
+        queue_get_item(&items, &it);
+        resp_error(b, "FENCED", "token %llu of '%.*s' is old, %llu was seen", (unsigned long long)it.token,
+                   it.guard.len < LIMIT_ERROR_ECHO_BYTES ? (int)it.guard.len : LIMIT_ERROR_ECHO_BYTES, (const char *)it.guard.ptr, (unsigned long long)newest);
         break;
     default: topic_code_error(b, TOPIC_UNKNOWN, topic_name(t->topic)); break;
     }
@@ -243,9 +250,9 @@ static void batch_answers(struct node *n, struct publish_batch *b, struct reader
         if (st == PUBLISH_OK || st == PUBLISH_DUPLICATE) {
             put_id(&out, t, offset, id);
         } else {
-            put_refusal(&out, st, t);
+            put_refusal(&out, st, t, offset, items);
         }
-        if (st != PUBLISH_NO_TOPIC && n->doors->retrying_topics) {
+        if (st != PUBLISH_NO_TOPIC && n->doors->walking_items) {
             struct publish_item skip;
             queue_get_item(&items, &skip);
         }
@@ -254,14 +261,15 @@ static void batch_answers(struct node *n, struct publish_batch *b, struct reader
     buf_fini(&out);
 }
 
-/* Items are walked only when one of them must be sent again. */
-static bool any_unknown(slice_t reply)
+/* Items are walked only when one of them must be sent again, or is to be named. */
+static bool any_to_walk(slice_t reply)
 {
     struct reader r = reader_of(reply);
     reader_u8(&r);
     uint32_t count = reader_u32(&r);
     for (uint32_t i = 0; i < count; i++) {
-        if (reader_u8(&r) == PUBLISH_NO_TOPIC) {
+        uint8_t st = reader_u8(&r);
+        if (st == PUBLISH_NO_TOPIC || st == PUBLISH_FENCED) {
             return true;
         }
         reader_take(&r, 24);
@@ -274,7 +282,7 @@ static void batch_done(struct node *n, struct request *r, slice_t reply)
     struct publish_batch *b = (struct publish_batch *)(uintptr_t)r->arg;
     if (reply.len > 0 && reply.ptr[0] == QUEUE_DONE) {
         struct reader items = reader_of(slice_of(r->payload.ptr + r->payload.len - b->items.len, b->items.len));
-        n->doors->retrying_topics = any_unknown(reply);
+        n->doors->walking_items = any_to_walk(reply);
         batch_answers(n, b, items, reply);
     } else {
         for (uint32_t i = 0; i < b->n; i++) {

@@ -133,6 +133,17 @@ static void query_check(const struct lock_sm *sm, slice_t name, uint64_t token, 
     resp_u64(b, newest);
 }
 
+bool lock_sm_fenced(const struct lock_sm *sm, slice_t resource, uint64_t token, uint64_t *newest)
+{
+    struct resource *r = resource_find((struct lock_sm *)sm, resource);
+    const struct holder *h = r != NULL ? holder_find(r, token) : NULL;
+    if (r == NULL || token >= r->token || (h != NULL && h->token == token)) {
+        return false;
+    }
+    *newest = r->token;
+    return true;
+}
+
 static void put_lock_row(struct buf *b, const struct resource *r)
 {
     const struct holder *h = list_empty(&r->holders) ? NULL : CONTAINER_OF(r->holders.next, struct holder, in_resource);

@@ -139,6 +139,8 @@ enum lock_query_kind {
 struct lock_query { enum lock_query_kind kind; slice_t resource; uint64_t token; slice_t match; uint64_t cursor; uint32_t count; };
 void lock_query_encode(struct buf *out, const struct lock_query *q);
 bool lock_query_decode(slice_t bytes, struct lock_query *q);
+/* True: the resource is known here, its newest token is above this one, and this one holds nothing any more. */
+bool lock_sm_fenced(const struct lock_sm *sm, slice_t resource, uint64_t token, uint64_t *newest);
 void lock_sm_query(const struct lock_sm *sm, uint64_t now_log_ms, const struct lock_query *q, struct buf *reply);
 
 /* Cross-group deadlock probes (Chandy, Misra and Haas 1983, AND model): the waits of an owner in this group, for edge chasing. */

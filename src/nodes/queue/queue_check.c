@@ -158,5 +158,6 @@ void queue_sm_check(const struct queue_sm *sm)
     }
     syn_assert(partitions == sm->n_partitions && sm->dirty == NULL);
     syn_assert(in_flight == sm->stats.in_flight && dead == sm->stats.dead);
+    queue_fences_check(sm);
     wheel_check(&sm->wheel);
 }

@@ -5,7 +5,7 @@
 #include "nodes/queue/queue_internal.h"
 
 enum { HEAD_BYTES = 1 + 4 * 8, CLAIM_PART_BYTES = 4 + 8 };
-enum item_field { I_DELAY = 1, I_KEY = 2, I_ID = 4, I_DEDUP = 8, I_MAXLEN = 16, I_ALL = 31 };
+enum item_field { I_DELAY = 1, I_KEY = 2, I_ID = 4, I_DEDUP = 8, I_MAXLEN = 16, I_FENCE = 32, I_ALL = 63 };
 enum settle_field { S_KIND = 3, S_MODE_SHIFT = 2, S_BY_ID = 16, S_DELAY = 32, S_REASON = 64, S_ALL = 127 };
 
 static void put_short(struct buf *out, slice_t s)
@@ -110,7 +110,7 @@ void queue_set_count(struct buf *out, size_t op_offset, uint32_t n)
 void queue_put_item(struct buf *out, const struct publish_item *it)
 {
     uint8_t m = (uint8_t)((it->delay_ms ? I_DELAY : 0) | (it->key_hash ? I_KEY : 0) | (it->id.ms || it->id.seq ? I_ID : 0) |
-                          (it->dedup.len ? I_DEDUP : 0) | (it->trim_maxlen != UINT64_MAX ? I_MAXLEN : 0));
+                          (it->dedup.len ? I_DEDUP : 0) | (it->trim_maxlen != UINT64_MAX ? I_MAXLEN : 0) | (it->guard.len ? I_FENCE : 0));
     buf_put_u64(out, it->topic);
     buf_put_u32(out, it->partition);
     buf_put_u8(out, it->flags);
@@ -131,6 +131,10 @@ void queue_put_item(struct buf *out, const struct publish_item *it)
     if (m & I_MAXLEN) {
         buf_put_u64(out, it->trim_maxlen);
     }
+    if (m & I_FENCE) {
+        buf_put_u64(out, it->token);
+        put_short(out, it->guard);
+    }
     buf_put_bytes(out, it->body);
 }
 
@@ -149,6 +153,8 @@ bool queue_get_item(struct reader *r, struct publish_item *it)
     }
     it->dedup = m & I_DEDUP ? get_short(r, 1, LIMIT_IDEM_BYTES) : SLICE_NONE;
     it->trim_maxlen = m & I_MAXLEN ? reader_u64(r) : UINT64_MAX;
+    it->token = m & I_FENCE ? reader_u64(r) : 0;
+    it->guard = m & I_FENCE ? get_name(r) : SLICE_NONE;
     it->body = reader_bytes(r);
     return r->ok && (m & ~I_ALL) == 0 && (it->flags & ~(MESSAGE_FIELDS | MESSAGE_ID | MESSAGE_ID_AUTO_SEQ)) == 0;
 }

@@ -203,6 +203,7 @@ struct queue_sm {
     uint64_t n_partitions;
     struct vec dropped;        /* struct dropped, oldest first */
     struct dedup dedup;
+    struct { struct map by_name; struct list in_use; uint32_t n; uint64_t bytes; } fences; /* queue_fence.c */
     struct timer_wheel wheel;
     struct queue_due **due;    /* scratch: what is due in this apply */
     uint32_t cap_due;
@@ -274,6 +275,15 @@ void queue_op_open(struct queue_sm *sm, struct reader *r);
 void queue_op_drop(struct queue_sm *sm, struct reader *r);
 /* Of a decoded operation: NULL after answering NO_TOPIC. The partition may be changed (it is saved first when a snapshot is being taken). */
 struct partition *part_or_refuse(struct queue_sm *sm, uint64_t topic, uint32_t number);
+
+/* queue_fence.c */
+bool queue_fenced(struct queue_sm *sm, const struct publish_item *it, uint64_t *newest); /* false: its token is remembered as the newest */
+void queue_fences_drop(struct queue_sm *sm, uint64_t topic);
+void queue_fences_init(struct queue_sm *sm);
+void queue_fences_fini(struct queue_sm *sm);
+void queue_fences_save(const struct queue_sm *sm, struct buf *out);
+bool queue_fences_load(struct queue_sm *sm, struct reader *r);
+void queue_fences_check(const struct queue_sm *sm);
 
 /* queue_partition.c */
 void part_dirty(struct queue_sm *sm, struct partition *p);

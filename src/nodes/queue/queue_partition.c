@@ -395,6 +395,9 @@ static enum publish_status publish_one(struct queue_sm *sm, const struct publish
     if (is_duplicate(sm, it, offset, id)) {
         return PUBLISH_DUPLICATE;
     }
+    if (it->guard.len > 0 && queue_fenced(sm, it, offset)) {
+        return PUBLISH_FENCED;
+    }
     if ((it->delay_ms > 0 && p->n_delayed >= LIMIT_DELAYED_PER_PARTITION) || p->keys.len >= LIMIT_ORDERED_BACKLOG) {
         return PUBLISH_LIMIT;
     }

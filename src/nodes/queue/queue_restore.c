@@ -302,6 +302,7 @@ static bool load_any(struct queue_sm *sm, uint8_t kind, slice_t body)
     case QREC_PARTITION: return load_partition(sm, &r);
     case QREC_POSITION: return load_position(sm, &r);
     case QREC_END: return load_end(sm, &r);
+    case QREC_FENCES: return queue_fences_load(sm, &r);
     default: return dedup_restore(&sm->dedup, (uint8_t)(kind - 1), body, sm->time_ms);
     }
 }

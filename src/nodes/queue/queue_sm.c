@@ -71,6 +71,7 @@ struct queue_sm *queue_sm_new(const struct queue_sm_options *o)
     list_init(&sm->topics_all);
     list_init(&sm->partitions);
     dedup_init(&sm->dedup, o->hash_key, o->dedup_ms, o->dedup_count);
+    queue_fences_init(sm);
     wheel_init(&sm->wheel, 0);
     sm->next_serial = 1;
     return sm;
@@ -88,6 +89,7 @@ void queue_sm_free(struct queue_sm *sm)
     }
     map_fini(&sm->topics);
     vec_fini(&sm->dropped);
+    queue_fences_fini(sm);
     dedup_fini(&sm->dedup);
     while (sm->slabs != NULL) {
         struct pend_slab *next = sm->slabs->next;

@@ -71,10 +71,12 @@ struct publish_item {
     struct stream_id id;
     slice_t dedup;         /* producer's id for this message, empty: none. The window is per group, by count and log time */
     uint64_t trim_maxlen;  /* XADD MAXLEN: UINT64_MAX: none */
+    slice_t guard;         /* FENCE: the resource of `token`, empty: none */
+    uint64_t token;        /* refused when a newer one of `guard` came with a publish to this topic in this group, or was granted there */
     slice_t body;
 };
 
-enum publish_status { PUBLISH_OK = 0, PUBLISH_DUPLICATE, PUBLISH_NO_TOPIC, PUBLISH_SMALL_ID, PUBLISH_LIMIT };
+enum publish_status { PUBLISH_OK = 0, PUBLISH_DUPLICATE, PUBLISH_NO_TOPIC, PUBLISH_SMALL_ID, PUBLISH_LIMIT, PUBLISH_FENCED };
 
 enum settle_kind { SETTLE_ACK = 1, SETTLE_NACK, SETTLE_EXTEND };
 enum nack_mode { NACK_FAIL = 0, NACK_SILENT, NACK_FATAL }; /* counts as a delivery; does not count; dead at once */
@@ -162,7 +164,7 @@ void queue_put_take(struct buf *out, const struct queue_take *o);
 
 /* Results. The reply of an operation is binary, laid out per kind; doors make RESP and JSON of it. First a u8 queue_code.
  *   OPEN, DROP, RELEASE, TICK      nothing more
- *   PUBLISH                        u32 n, then per message: u8 publish_status, u64 offset, u64 id.ms, u64 id.seq
+ *   PUBLISH                        u32 n, then per message: u8 publish_status, u64 offset, u64 id.ms, u64 id.seq; FENCED: the newest token for the offset
  *   CLAIM                          u32 n, then n deliveries (struct delivery, queue_put_delivery); n = 0 is not remembered: ask again
  *   SETTLE                         u32 n, then u8 settle_status each
  *   GROUP                          u64: pending messages that went with it, or 1 when it was made
@@ -222,6 +224,9 @@ struct queue_sm_options {
     uint64_t hash_key;     /* for tables keyed by client bytes; may differ between replicas */
     uint64_t dedup_ms;     /* producer ids and answered requests are remembered so long by log time, */
     uint32_t dedup_count;  /* and at most so many */
+    /* May be NULL. True: of the locks of this group, as they are after the same entries, `resource` has a newer token, and this one holds nothing. */
+    bool (*lock_fence)(void *arg, slice_t resource, uint64_t token, uint64_t *newest);
+    void *lock_arg;
 };
 struct queue_sm;
 struct queue_sm *queue_sm_new(const struct queue_sm_options *o);

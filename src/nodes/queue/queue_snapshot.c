@@ -201,6 +201,11 @@ void queue_sm_snapshot_begin(struct queue_sm *sm)
         save_topic(CONTAINER_OF(it, struct topic, all), &s->out);
     }
     dedup_save(&sm->dedup, &s->out, 1);
+    if (sm->fences.n > 0) {
+        size_t at = rec_begin(&s->out, QREC_FENCES);
+        queue_fences_save(sm, &s->out);
+        rec_end(&s->out, at);
+    }
     s->cursor = sm->partitions.next;
 }
 
@@ -249,6 +254,9 @@ uint64_t queue_sm_state_hash(const struct queue_sm *sm)
         save_partition(CONTAINER_OF(it, struct partition, all), &b);
         sum += hash_bytes(3, buf_slice(&b));
     }
+    buf_clear(&b);
+    queue_fences_save(sm, &b);
+    sum += sm->fences.n > 0 ? hash_bytes(4, buf_slice(&b)) : 0;
     buf_fini(&b);
     return sum;
 }

@@ -5,7 +5,7 @@
 #include "nodes/queue/queue_internal.h"
 
 /* 1-3: dedup_save. */
-enum queue_record_kind { QREC_HEAD = 10, QREC_TOPIC, QREC_PARTITION, QREC_POSITION, QREC_END };
+enum queue_record_kind { QREC_HEAD = 10, QREC_TOPIC, QREC_PARTITION, QREC_POSITION, QREC_END, QREC_FENCES };
 enum { QUEUE_COUNTERS = 10 };
 
 /* The counters that are replicated; gauges are counted anew. */

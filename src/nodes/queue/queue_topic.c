@@ -169,6 +169,7 @@ void queue_op_drop(struct queue_sm *sm, struct reader *r)
             queue_emit_woken(sm, t->parts[i]);
         }
         topic_free(sm, t);
+        queue_fences_drop(sm, id);
     }
     queue_reply(sm, QUEUE_DONE);
 }
