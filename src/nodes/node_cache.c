@@ -8,6 +8,7 @@
 #include "nodes/node_internal.h"
 
 #include "communication/resp.h"
+#include "utils/hash.h"
 
 #include <stdlib.h>
 
@@ -46,6 +47,7 @@ void cache_leader_lost(struct node *n, struct node_group *g)
     struct group_cache *q = &g->cache;
     q->due_index = 0;
     buf_clear(&q->proposed);
+    buf_clear(&q->leasing);
     list_each_safe(it, &q->held) {
         held_free(CONTAINER_OF(it, struct cache_held, link)); /* who waits for it asks the next leader */
     }
@@ -64,6 +66,7 @@ void cache_fini(struct group_cache *q)
     }
     buf_fini(&q->proposed);
     buf_fini(&q->written);
+    buf_fini(&q->leasing);
 }
 
 static struct node_group *group_of(const struct group_cache *q)
@@ -148,10 +151,16 @@ static bool home_fence(void *arg, slice_t key)
     return ok;
 }
 
+/* Of keys with one hash both are. */
 static bool home_filling(void *arg, slice_t key)
 {
     const struct group_cache *q = arg;
-    return cache_sm_filling(q->sm, key);
+    uint64_t hash = hash_bytes(q->n->hash_key, key);
+    bool asked = false;
+    for (size_t at = 0; at < q->leasing.len && !asked; at += sizeof hash) {
+        asked = le64_get(q->leasing.ptr + at) == hash;
+    }
+    return asked || cache_sm_filling(q->sm, key);
 }
 
 static void home_unfill(void *arg, slice_t key)
@@ -334,6 +343,23 @@ static bool lease_key(slice_t op, slice_t *key)
     return r.ok && kind == CACHE_ENTRY_LEASE;
 }
 
+/* From its proposal on nobody becomes an owner of the key, who could write without a word to memory. */
+static void lease_proposed(struct node *n, struct group_cache *q, slice_t key)
+{
+    if (n->opt.cache_back) {
+        buf_put_u64(&q->leasing, hash_bytes(n->hash_key, key));
+    }
+}
+
+static void lease_applied(struct node *n, struct group_cache *q, slice_t op)
+{
+    slice_t key;
+    if (lease_key(op, &key) && q->leasing.len > 0) {
+        syn_assert(le64_get(q->leasing.ptr) == hash_bytes(n->hash_key, key));
+        buf_consume(&q->leasing, sizeof(uint64_t));
+    }
+}
+
 static void each_key(const struct buf *keys, void (*fn)(struct home *h, node_id_t writer, slice_t key, uint64_t arg), struct home *h, node_id_t writer,
                      uint64_t arg)
 {
@@ -390,7 +416,10 @@ void cache_proposed(struct node *n, struct node_group *g, node_id_t from, slice_
 {
     slice_t op = slice_of(payload.ptr + 1, payload.len - 1);
     struct buf keys = {0};
-    if (write_keys(op, &keys)) {
+    slice_t key;
+    if (lease_key(op, &key)) {
+        lease_proposed(n, &g->cache, key);
+    } else if (write_keys(op, &keys)) {
         each_key(&keys, tell_proposed, g->cache.home, writer_of(op, self_or(n, from)), 0);
     }
     buf_fini(&keys);
@@ -441,16 +470,6 @@ static void write_applied(struct node *n, struct group_cache *q, uint64_t index,
     each_key(&keys, tell_applied, q->home, h->writer, index);
     buf_fini(&keys);
     home_close(q->home, index);
-}
-
-/* Whoever became an owner while the entry was on its way may write without a word to memory: the right it gave ends behind it. */
-static void lease_applied(struct node *n, struct group_cache *q, slice_t op, const struct cache_result *res)
-{
-    slice_t key;
-    if (n->opt.cache_back && lease_key(op, &key) && cache_sm_filling(q->sm, key) && !home_settle(q->home, key)) {
-        home_unfill(q, key);
-    }
-    group_send_result(n, group_of(q), res->req, slice_of(n->cache.out.replies.ptr + res->reply_off, res->reply_len));
 }
 
 static node_id_t take_proposed(struct group_cache *q, uint64_t index)
@@ -512,7 +531,10 @@ static void told_home(struct node *n, struct group_cache *q, uint64_t index, sli
     case CACHE_ENTRY_BATCH:
     case CACHE_ENTRY_ATOMIC:
     case CACHE_ENTRY_CLEAR: write_applied(n, q, index, op, res); break;
-    case CACHE_ENTRY_LEASE: lease_applied(n, q, op, res); break;
+    case CACHE_ENTRY_LEASE:
+        lease_applied(n, q, op);
+        group_send_result(n, group_of(q), res->req, slice_of(n->cache.out.replies.ptr + res->reply_off, res->reply_len));
+        break;
     case CACHE_ENTRY_FLUSH: flush_applied(q, index, op, res); break;
     case CACHE_ENTRY_FENCE:
         reader_u64(&r), reader_u64(&r), reader_u64(&r);
@@ -541,6 +563,7 @@ static void write_dropped(struct node *n, struct group_cache *q, slice_t op)
 {
     struct buf keys = {0};
     home_clock(q->home, n->now_ms);
+    lease_applied(n, q, op);
     if (write_keys(op, &keys)) {
         each_key(&keys, tell_dropped, q->home, 0, 0);
     }

@@ -42,6 +42,7 @@ struct group_cache {
     struct list held;           /* struct cache_held, ascending ticket */
     struct buf proposed;        /* flushes in our log: u64 index, u32 node each */
     struct buf written;         /* keys of the write that is told of */
+    struct buf leasing;         /* keys that LEASE entries in our log are about: u64 hash each, in the order of the log */
     uint64_t due_index, due_retry_ms;
     struct cache_batch *batch;  /* this turn's; NULL: none */
 };

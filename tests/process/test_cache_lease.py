@@ -177,6 +177,19 @@ def test_lease_given_up_goes_on_at_once():
             assert sorted(took)[3] < 0.4 * SLOW, f'somebody looked once a second, nobody was told: {took}'
 
 
+def test_lease_is_not_given_to_who_is_gone():
+    """One asks and hangs up at once: mostly its node knows before the right is there, and gives it up."""
+    with Cluster(3) as cluster:
+        client = settled(cluster)[1]
+        given = 0
+        for turn in range(40):
+            key = f'k{turn}'
+            Caller(cluster.nodes[turn % 3], key, 'FILL', 600000).client.close()
+            wait_for('it to be over', lambda: all(as_map(node.client().cmd('CACHE.STATS'))['lease_waiters'] == 0 for node in cluster.nodes))
+            given += lease(client, key)['result'] == 'fill'
+        assert given >= 20, f'{given} of 40 rights were left'
+
+
 def test_lease_gives_a_stale_copy_with_its_age():
     for env in POLICIES:
         with Cluster(3, env=env) as cluster:

@@ -18,7 +18,7 @@ enum cache_entry_kind {
     CACHE_ENTRY_DUE,       /* u64 now: what has expired by then goes, at most DUE_MAX of them */
     CACHE_ENTRY_CLEAR,     /* request head: everything goes (FLUSHALL) */
     CACHE_ENTRY_LEASE,     /* request head, key, u64 fill_ms, u64 stale_ms: wants the right to fill the key */
-    CACHE_ENTRY_UNFILL,    /* request head, key: somebody may write to the key without a word to memory, so the right to fill it ends */
+    CACHE_ENTRY_UNFILL,    /* request head, key: the right to fill it ends: somebody is to own its line, or wants it to (CACHE.INVALIDATE) */
     CACHE_ENTRY_MAX
 };
 /* MSETNX has an op for each key, which writes it; FILL and ABANDON have one; the others have the source and the destination, with empty ops. */
