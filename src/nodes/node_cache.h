@@ -111,6 +111,7 @@ enum cache_query_kind {
 
 /* doors/cache_door.c, cache_poll.c, track.c */
 void doors_cache_reply(struct node *n, uint64_t cookie, slice_t resp);
+void cache_crowd_turn(struct node *n);                      /* writes that wait for room (doors/cache_crowd.c) */
 void doors_cache_gone(struct node *n, slice_t key);         /* this node's copy is old, or no more */
 void doors_cache_lost(struct node *n, uint32_t group);      /* all of the group */
 /* To clients that hear of every write (track_bcast.c): the key was written, by the command that waits with this cookie, 0: by anybody; all: any key may have been. */

@@ -519,7 +519,6 @@ SCENARIOS = {
         OBJECT FREQ hallo
         OBJECT FREQ none
         OBJECT IDLETIME none
-        OBJECT IDLETIME hallo
         OBJECT IDLETIME
         OBJECT IDLETIME hallo 5
         OBJECT HELP

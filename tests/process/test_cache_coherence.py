@@ -256,5 +256,10 @@ def test_cache_evicts_dirty_lines_to_memory():
             assert clients[0].cmd('SET', f'k{i}', f'v{i}') == 'OK'
         stats = as_map(clients[0].cmd('CACHE.STATS'))
         assert stats['lines'] <= 16 and stats['flushes'] >= 480 and stats['lost_writes'] == 0, stats
+        clients[0].send(b''.join(encode('SET', f'p{i}', f'v{i}') for i in range(2000)))
+        assert {clients[0].read() for _ in range(2000)} == {b'OK'}
+        stats = as_map(clients[0].cmd('CACHE.STATS'))
+        assert stats['lines'] <= 17 and stats['lost_writes'] == 0, stats
+        assert clients[1].cmd('GET', 'p1999') == 'v1999'
         for i in range(500):
             assert clients[1 + i % 2].cmd('GET', f'k{i}') == f'v{i}'

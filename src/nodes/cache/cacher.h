@@ -74,6 +74,8 @@ bool cacher_flush_all(struct cacher *c);
 void cacher_drop(struct cacher *c, uint32_t group, slice_t key); /* CACHE.INVALIDATE at this node: a clean line goes */
 
 enum mesi_state cacher_state(struct cacher *c, uint32_t group, slice_t key, uint64_t *version);
+/* Dirty lines alone fill the cache beyond its bound, by an eighth or so: who writes should wait. */
+bool cacher_is_crowded(const struct cacher *c);
 bool cacher_quiet(const struct cacher *c);                      /* nothing transient, nothing waits (MC4) */
 void cacher_stats(const struct cacher *c, struct cacher_stats *s); /* O(1) */
 void cacher_check(const struct cacher *c);                      /* asserts what it counts; O(lines) */

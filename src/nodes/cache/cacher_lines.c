@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+enum { CROWD_LINES_MIN = 8, CROWD_BYTES_MIN = 64 * 1024 };
+
 struct line *line_find(struct cacher *c, uint32_t group, slice_t key)
 {
     struct line *l = lines_find(&c->lines, group, key);
@@ -145,6 +147,13 @@ void lines_trim(struct cacher *c, struct line *keep)
         c->stats.evicted++;
         cacher_step(c, l, MESI_EVICT, NULL, NULL);
     }
+}
+
+bool cacher_is_crowded(const struct cacher *c)
+{
+    uint64_t n = c->o.entries_max, bytes = c->o.bytes_max;
+    uint64_t more = n / 8 > CROWD_LINES_MIN ? n / 8 : CROWD_LINES_MIN;
+    return c->o.back && ((n > 0 && c->lines.n >= n + more) || (bytes > 0 && c->lines.bytes >= bytes + bytes / 8 + CROWD_BYTES_MIN));
 }
 
 struct flight *flight_of(struct cacher *c, struct line *l)

@@ -18,6 +18,7 @@ void cache_doors_init(struct doors *d)
     list_init(&d->cache->polls);
     map_init(&d->cache->tracked);
     list_init(&d->cache->tracked_all);
+    list_init(&d->cache->crowd);
     list_init(&d->cache->bcast);
     list_init(&d->cache->bcast_waits);
     lease_init(d->cache);
@@ -328,6 +329,7 @@ void cache_doors_timers(struct node *n)
         doors_wake(n, n->now_ms + timeout / 4 + 1);
     }
     cache_polls_timers(n);
+    cache_crowd_timers(n);
     bcast_timers(n);
     lease_timers(n);
 }

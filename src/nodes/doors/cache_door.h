@@ -64,6 +64,7 @@ struct cache_doors {
     struct list waiting, joins, polls;
     struct map tracked;         /* track.c */
     struct list tracked_all;    /* oldest first */
+    struct list crowd;          /* cache_crowd.c */
     struct list bcast;          /* struct conn.of_bcast: those that hear of every write */
     struct list bcast_waits;    /* struct bcast_wait */
     struct map leased;          /* cmd_cache_lease.c: struct lease_wait by key, ... */
@@ -86,6 +87,9 @@ void cache_join_reply(struct node *n, struct cache_join *j, uint32_t part, slice
 void cache_read(struct node *n, slice_t key, struct lease_wait *w);
 conn_id_t cache_asker(const struct cache_doors *d, uint64_t cookie); /* whose command it is; 0: nobody's any more */
 void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply); /* if it is still there */
+/* cache_crowd.c. True: the handler has no more to do, its command waits for room or was refused. */
+bool cache_put_off(struct call *c);
+void cache_crowd_timers(struct node *n);
 /* cache_poll.c */
 void cache_poll_begin(struct call *c, slice_t key, bool drop);
 void cache_polls_timers(struct node *n);

@@ -9,7 +9,7 @@ enum { KEYS_MAX = 65536 };
 /* Every command of one key that is argv[1]. GET of a line that is here needs nothing else. */
 void handle_cache_op(struct call *c)
 {
-    if (!cache_key_ok(c, c->argv[1])) {
+    if (!cache_key_ok(c, c->argv[1]) || cache_put_off(c)) {
         return;
     }
     cache_submit(c, c->argv, c->argc, NULL, 0);
@@ -84,7 +84,7 @@ void handle_cache_mset(struct call *c)
         call_error(c, "ERR", "wrong number of arguments for 'mset' command");
         return;
     }
-    if (!keys_ok(c, 1, 2)) {
+    if (!keys_ok(c, 1, 2) || cache_put_off(c)) {
         return;
     }
     struct cache_join *j = cache_join_new(c, JOIN_OK, c->argc / 2);

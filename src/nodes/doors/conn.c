@@ -82,6 +82,7 @@ void doors_opened(struct node *n, conn_id_t id, enum door_kind kind, const char 
     c->authenticated = n->opt.requirepass[0] == '\0';
     snprintf(c->remote, sizeof c->remote, "%s", remote ? remote : "?");
     list_init(&c->dirty);
+    list_init(&c->crowd);
     list_init(&c->watches);
     list_init(&c->consumes);
     list_init(&c->tracked);
@@ -103,6 +104,7 @@ static void conn_free(struct doors *d, struct conn *c)
     map_remove(&d->conns, &c->by_id);
     list_remove(&c->all);
     list_remove(&c->dirty);
+    list_remove(&c->crowd);
     d->n_conns--;
     for (uint32_t i = 0; i < c->slots_cap; i++) {
         buf_fini(&c->slots[i].reply);
@@ -367,6 +369,7 @@ void conn_close_now(struct node *n, struct conn *c)
 void doors_flush(struct node *n)
 {
     struct doors *d = n->doors;
+    cache_crowd_turn(n);
     while (!list_empty(&d->dirty)) {
         struct conn *c = CONTAINER_OF(d->dirty.next, struct conn, dirty);
         list_remove(&c->dirty);

@@ -39,7 +39,9 @@ struct conn {
     struct buf out;      /* leaves at the end of the turn */
     bool closing;        /* nothing more is read; closed after what is owed has left */
     bool paused;         /* the driver was told not to read */
-    bool retry;          /* the last command was not consumed: it waits for the connection's session */
+    bool retry;          /* the last command was not consumed: it waits for the connection's session, or for room */
+    struct list crowd;   /* cache_doors.crowd while its last command waits for room in the cache, ... */
+    uint64_t crowd_ms;   /* ... and since when; 0: it does not */
     bool authenticated;
     bool sent_unread;    /* replies left and EV_CONN_DRAINED has not come yet */
     int proto;           /* 2 or 3 */
