@@ -42,15 +42,37 @@ uint64_t hash_u64(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* Four bits at a time: every command's key passes here, and 16 entries stay in the cache. */
+/* CRC-16/XMODEM, eight bytes at a time (Kounavis and Berry 2005): every command's key passes here. A table holds, of each byte, what it does to the sum when so many
+ * bytes follow. The sum is linear in the bits, so a row is made of what its eight bits do. */
+#define ENTRY(v, a, b, c, d, e, f, g, h)                                                                                                    \
+    (((v) & 1 ? a : 0) ^ ((v) & 2 ? b : 0) ^ ((v) & 4 ? c : 0) ^ ((v) & 8 ? d : 0) ^ ((v) & 16 ? e : 0) ^ ((v) & 32 ? f : 0) ^              \
+     ((v) & 64 ? g : 0) ^ ((v) & 128 ? h : 0))
+#define ENTRIES_4(v, ...) ENTRY(v, __VA_ARGS__), ENTRY((v) + 1, __VA_ARGS__), ENTRY((v) + 2, __VA_ARGS__), ENTRY((v) + 3, __VA_ARGS__)
+#define ENTRIES_16(v, ...) ENTRIES_4(v, __VA_ARGS__), ENTRIES_4((v) + 4, __VA_ARGS__), ENTRIES_4((v) + 8, __VA_ARGS__), ENTRIES_4((v) + 12, __VA_ARGS__)
+#define ENTRIES_64(v, ...) ENTRIES_16(v, __VA_ARGS__), ENTRIES_16((v) + 16, __VA_ARGS__), ENTRIES_16((v) + 32, __VA_ARGS__), ENTRIES_16((v) + 48, __VA_ARGS__)
+#define ENTRIES(...) {ENTRIES_64(0, __VA_ARGS__), ENTRIES_64(64, __VA_ARGS__), ENTRIES_64(128, __VA_ARGS__), ENTRIES_64(192, __VA_ARGS__)}
+
+static const uint16_t CRC16[8][256] = {
+    ENTRIES(0x1021, 0x2042, 0x4084, 0x8108, 0x1231, 0x2462, 0x48c4, 0x9188),
+    ENTRIES(0x3331, 0x6662, 0xccc4, 0x89a9, 0x0373, 0x06e6, 0x0dcc, 0x1b98),
+    ENTRIES(0x3730, 0x6e60, 0xdcc0, 0xa9a1, 0x4363, 0x86c6, 0x1dad, 0x3b5a),
+    ENTRIES(0x76b4, 0xed68, 0xcaf1, 0x85c3, 0x1ba7, 0x374e, 0x6e9c, 0xdd38),
+    ENTRIES(0xaa51, 0x4483, 0x8906, 0x022d, 0x045a, 0x08b4, 0x1168, 0x22d0),
+    ENTRIES(0x45a0, 0x8b40, 0x06a1, 0x0d42, 0x1a84, 0x3508, 0x6a10, 0xd420),
+    ENTRIES(0xb861, 0x60e3, 0xc1c6, 0x93ad, 0x377b, 0x6ef6, 0xddec, 0xabf9),
+    ENTRIES(0x47d3, 0x8fa6, 0x0f6d, 0x1eda, 0x3db4, 0x7b68, 0xf6d0, 0xfd81),
+};
+
 uint16_t crc16(slice_t s)
 {
-    static const uint16_t table[16] = {0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5, 0x60c6, 0x70e7,
-                                        0x8108, 0x9129, 0xa14a, 0xb16b, 0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
+    const uint8_t *p = s.ptr, *end = p + s.len;
     uint16_t crc = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        crc = (uint16_t)(crc << 4 ^ table[crc >> 12 ^ s.ptr[i] >> 4]);
-        crc = (uint16_t)(crc << 4 ^ table[crc >> 12 ^ (s.ptr[i] & 15)]);
+    for (; end - p >= 8; p += 8) {
+        crc = (uint16_t)(CRC16[7][p[0] ^ crc >> 8] ^ CRC16[6][p[1] ^ (crc & 255)] ^ CRC16[5][p[2]] ^ CRC16[4][p[3]] ^ CRC16[3][p[4]] ^
+                         CRC16[2][p[5]] ^ CRC16[1][p[6]] ^ CRC16[0][p[7]]);
+    }
+    for (; p < end; p++) {
+        crc = (uint16_t)(crc << 8 ^ CRC16[0][crc >> 8 ^ *p]);
     }
     return crc;
 }

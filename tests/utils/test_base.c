@@ -73,6 +73,35 @@ static void buffers_grow_and_shrink(void **state)
     buf_fini(&b);
 }
 
+/* Bit by bit, as the standard says. */
+static uint16_t slow_crc16(const uint8_t *p, size_t n)
+{
+    uint16_t crc = 0;
+    for (size_t i = 0; i < n * 8; i++) {
+        unsigned bit = p[i / 8] >> (7 - i % 8) & 1;
+        crc = (uint16_t)((crc >> 15 ^ bit) != 0 ? crc << 1 ^ 0x1021 : crc << 1);
+    }
+    return crc;
+}
+
+static void crc16_of_every_length(void **state)
+{
+    (void)state;
+    uint8_t bytes[64];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 151 + 37);
+    }
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        assert_int_equal(crc16(slice_of(bytes, n)), slow_crc16(bytes, n));
+    }
+    for (unsigned v = 0; v < 256; v++) {
+        for (size_t at = 0; at < 24; at++) {
+            bytes[at] = (uint8_t)v;
+            assert_int_equal(crc16(slice_of(bytes, 24)), slow_crc16(bytes, 24));
+        }
+    }
+}
+
 static void checksums_have_their_published_values(void **state)
 {
     (void)state;
@@ -172,6 +201,7 @@ static void words_compare_without_case(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(crc16_of_every_length),
         cmocka_unit_test(what_is_put_is_read),
         cmocka_unit_test(readers_stop_at_the_end),
         cmocka_unit_test(buffers_grow_and_shrink),
