@@ -614,6 +614,17 @@ SCENARIOS = {
         !streams EXISTS st
         !streams DBSIZE
         !databases SELECT 1
+        SELECT 1000
+        SELECT abc
+        SELECT -1
+        SELECT 00
+        SETRANGE bits 2 "a"
+        BITPOS bits 1
+        BITPOS bits 0 1 -1
+        BITPOS bits 1 17 -1 BIT
+        BITPOS bits 2
+        BITPOS none 1
+        MEMORY PURGE
         SELECT 0
         !usage MEMORY USAGE n
         !usage MEMORY USAGE n SAMPLES 5

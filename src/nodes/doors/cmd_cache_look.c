@@ -68,12 +68,16 @@ void handle_memory(struct call *c)
     static const char *const lines[] = {
         "DOCTOR",
         "    Return memory problems reports.",
+        "PURGE",
+        "    Attempt to purge dirty pages for reclamation by the allocator.",
         "USAGE <key> [SAMPLES <count>]",
         "    Return memory in bytes used by <key> and its value. Nested values are",
         "    sampled up to <count> times (default: 5, 0 means sample all).",
     };
     if (slice_ieq(c->argv[1], "DOCTOR") && c->argc == 2) {
         resp_bulk_str(c->reply, "Nothing to report.");
+    } else if (slice_ieq(c->argv[1], "PURGE") && c->argc == 2) {
+        resp_simple(c->reply, "OK"); /* the allocator gives back by itself */
     } else if (slice_ieq(c->argv[1], "HELP") && c->argc == 2) {
         help(c, "MEMORY", lines, sizeof lines / sizeof lines[0]);
     } else if (c->argc < 3 || cache_key_ok(c, c->argv[2])) {

@@ -87,10 +87,15 @@ void handle_reset(struct call *c)
 
 void handle_select(struct call *c)
 {
-    if (slice_eq(c->argv[1], SLICE_LIT("0"))) {
+    slice_t s = c->argv[1];
+    bool digits = s.len > 0 && s.len < 10;
+    for (size_t i = s.len > 1 && s.ptr[0] == '-'; i < s.len; i++) {
+        digits = digits && s.ptr[i] >= '0' && s.ptr[i] <= '9';
+    }
+    if (slice_eq(s, SLICE_LIT("0"))) {
         resp_simple(c->reply, "OK");
     } else {
-        call_error(c, "ERR", "DB index is out of range");
+        call_error(c, "ERR", digits && (s.len == 1 || s.ptr[0] != '0') ? "DB index is out of range" : "value is not an integer or out of range");
     }
 }
 

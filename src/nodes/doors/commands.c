@@ -148,6 +148,7 @@ static const struct command COMMANDS[] = {
     {"SETBIT", 4, CMD_WRITE, handle_cache_op, "bitmap", "Sets one bit of a value; returns what it was.", "key offset value", "0.3.0", 1, 1, 1},
     {"GETBIT", 3, CMD_READ | CMD_FAST, handle_cache_op, "bitmap", "Returns one bit of a value.", "key offset", "0.3.0", 1, 1, 1},
     {"BITCOUNT", -2, CMD_READ, handle_cache_op, "bitmap", "Counts the bits that are set.", "key [start end [BYTE | BIT]]", "0.3.0", 1, 1, 1},
+    {"BITPOS", -3, CMD_READ, handle_cache_op, "bitmap", "Finds the first bit that is set, or clear.", "key bit [start [end [BYTE | BIT]]]", "0.3.0", 1, 1, 1},
     {"OBJECT", -2, CMD_READ, handle_cache_object, "generic", "Shows how a value is kept.", "<ENCODING | REFCOUNT | IDLETIME | FREQ> key | HELP", "0.3.0", 2, 2, 1},
     {"RANDOMKEY", 1, CMD_READ, handle_randomkey, "generic", "Returns some key.", "", "0.3.0", 0, 0, 0},
     {"KEYS", 2, CMD_READ, handle_keys, "generic", "Lists the keys that match a pattern.", "pattern", "0.3.0", 0, 0, 0},
@@ -234,7 +235,7 @@ static const struct command COMMANDS[] = {
      "numreplicas timeout", "0.1.0", 0, 0, 0},
     {"SLOWLOG", -2, CMD_ADMIN, handle_slowlog, "server", "Shows slow commands.", "subcommand [argument]", "0.1.0", 0, 0, 0},
     {"LATENCY", -2, CMD_ADMIN, handle_latency, "server", "Shows latency spikes.", "subcommand [argument ...]", "0.1.0", 0, 0, 0},
-    {"MEMORY", -2, CMD_READ, handle_memory, "server", "Estimates what a key costs in memory.", "<USAGE key [SAMPLES count] | DOCTOR | HELP>", "0.1.0", 2, 2, 1},
+    {"MEMORY", -2, CMD_READ, handle_memory, "server", "Estimates what a key costs in memory.", "<USAGE key [SAMPLES count] | DOCTOR | PURGE | HELP>", "0.1.0", 2, 2, 1},
     {"MODULE", -2, CMD_ADMIN, handle_module, "server", "Lists modules: there are none.", "LIST", "0.1.0", 0, 0, 0},
     {"SHUTDOWN", -1, CMD_ADMIN, handle_shutdown, "server", "Hands over leaderships and stops this node.", "[NOSAVE | SAVE]", "0.1.0", 0, 0, 0},
 };
