@@ -71,6 +71,9 @@ void cacher_timers(struct cacher *c);
 uint64_t cacher_deadline(const struct cacher *c);
 /* Writes every dirty line to memory and gives all up, before a shutdown; true: nothing dirty is left. */
 bool cacher_flush_all(struct cacher *c);
+/* After cacher_flush_all: what was dirty then is memory's when cacher_flushed says so of this mark, whatever was written since. */
+uint64_t cacher_flush_mark(const struct cacher *c);
+bool cacher_flushed(const struct cacher *c, uint64_t mark);
 void cacher_drop(struct cacher *c, uint32_t group, slice_t key); /* CACHE.INVALIDATE at this node: a clean line goes */
 
 enum mesi_state cacher_state(struct cacher *c, uint32_t group, slice_t key, uint64_t *version);

@@ -186,3 +186,18 @@ void flight_end(struct cacher *c, struct line *l)
     l->bits = (uint8_t)(l->bits & ~LINE_PINNED);
     more_end(l);
 }
+
+uint64_t cacher_flush_mark(const struct cacher *c)
+{
+    return c->next_txn;
+}
+
+bool cacher_flushed(const struct cacher *c, uint64_t mark)
+{
+    bool done = true;
+    for (uint32_t i = 0; i < c->o.groups; i++) {
+        const struct list *flushes = &c->groups[i].flushes; /* ascending */
+        done = done && (list_empty(flushes) || CONTAINER_OF(flushes->next, struct flight, in_group)->txn > mark);
+    }
+    return done;
+}

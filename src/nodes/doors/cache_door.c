@@ -16,6 +16,7 @@ void cache_doors_init(struct doors *d)
     list_init(&d->cache->waiting);
     list_init(&d->cache->joins);
     list_init(&d->cache->polls);
+    list_init(&d->cache->flushes);
     map_init(&d->cache->tracked);
     list_init(&d->cache->tracked_all);
     list_init(&d->cache->crowd);
@@ -43,6 +44,7 @@ void cache_doors_free(struct doors *d)
         join_free(CONTAINER_OF(it, struct cache_join, link));
     }
     cache_polls_free(c);
+    cache_flushes_free(c);
     bcast_waits_free(d);
     for (uint32_t i = 0; i < c->cap_asks; i++) {
         free(c->asks[i].used ? c->asks[i].key : NULL);
@@ -330,6 +332,7 @@ void cache_doors_timers(struct node *n)
     }
     cache_polls_timers(n);
     cache_crowd_timers(n);
+    cache_flushes_timers(n);
     bcast_timers(n);
     lease_timers(n);
 }

@@ -61,7 +61,7 @@ struct loaded_script { char sha[41]; uint32_t known; };
 struct cache_doors {
     struct cache_ask *asks;
     uint32_t n_asks, cap_asks, free_ask;
-    struct list waiting, joins, polls;
+    struct list waiting, joins, polls, flushes;
     struct map tracked;         /* track.c */
     struct list tracked_all;    /* oldest first */
     struct list crowd;          /* cache_crowd.c */
@@ -90,6 +90,9 @@ void cache_reply_to(struct node *n, conn_id_t id, uint64_t slot, slice_t reply);
 /* cache_crowd.c. True: the handler has no more to do, its command waits for room or was refused. */
 bool cache_put_off(struct call *c);
 void cache_crowd_timers(struct node *n);
+/* cmd_cache_flush.c */
+void cache_flushes_timers(struct node *n);
+void cache_flushes_free(struct cache_doors *d);
 /* cache_poll.c */
 void cache_poll_begin(struct call *c, slice_t key, bool drop);
 void cache_polls_timers(struct node *n);

@@ -104,12 +104,13 @@ void handle_cache_flushall(struct call *c);
 void handle_cache_look(struct call *c);
 void handle_cache_state(struct call *c);
 void handle_cache_invalidate(struct call *c);
-void handle_cache_flush(struct call *c);
 void handle_cache_stats(struct call *c);
 /* cmd_cache_look.c */
 void handle_cache_object(struct call *c);
 void handle_memory(struct call *c);
 void handle_cache_lcs(struct call *c);
+/* cmd_cache_flush.c */
+void handle_cache_flush(struct call *c);
 /* cmd_script.c */
 void handle_eval(struct call *c);
 void handle_evalsha(struct call *c);

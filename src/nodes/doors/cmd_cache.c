@@ -258,12 +258,6 @@ void handle_cache_invalidate(struct call *c)
     }
 }
 
-void handle_cache_flush(struct call *c)
-{
-    cacher_flush_all(c->n->cache.cacher);
-    resp_simple(c->reply, "OK");
-}
-
 void handle_cache_stats(struct call *c)
 {
     struct cacher_stats s;

@@ -168,7 +168,7 @@ static const struct command COMMANDS[] = {
     {"CACHE.STATE", 2, CMD_READ, handle_cache_state, "cache", "Shows memory and directory of a key at its home, and its line on every node.", "key", "0.3.0", 1, 1, 1},
     {"CACHE.INVALIDATE", 2, CMD_WRITE, handle_cache_invalidate, "cache", "Drops the copies of a key on all nodes; returns how many there were.", "key",
      "0.3.0", 1, 1, 1},
-    {"CACHE.FLUSH", 1, CMD_WRITE, handle_cache_flush, "cache", "Begins to write this node's dirty lines to memory.", "", "0.3.0", 0, 0, 0},
+    {"CACHE.FLUSH", 1, CMD_WRITE, handle_cache_flush, "cache", "Writes this node's dirty lines to memory; answered when they are there.", "", "0.3.0", 0, 0, 0},
     {"CACHE.STATS", 1, CMD_READ, handle_cache_stats, "cache", "Counts lines, hits, misses, bus transactions and leases of this node.", "", "0.3.0",
      0, 0, 0},
     {"XADD", -5, CMD_WRITE | CMD_FAST, handle_xadd, "stream", "Appends an entry to a stream, which is made if there is none.",
