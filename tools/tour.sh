@@ -178,9 +178,9 @@ line_is() {
 }
 
 tour_cache() {
-    heading "13. A cache: read on node 2, which owns the only copy (E); read on node 3, and both share it (S)."
-    cli 1 SET price 10
-    cli 1 CACHE.INVALIDATE price
+    heading "13. A cache: written and read on node 2, which owns the only copy (E); read on node 3, and both share it (S)."
+    cli 2 SET price 10
+    expect OK
     cli 2 GET price
     expect 10
     line_is price 2 E
@@ -196,8 +196,36 @@ tour_cache() {
     line_is price 3 I
     cli 2 GET price
     expect 12
-    printf '  With CACHE_WRITE_POLICY=back the writer would hold the line modified (M) until it is flushed.\n'
     cli 1 DEL price
+}
+
+tour_write_back() {
+    local first=$dir
+    heading "15. Three new nodes, with CACHE_WRITE_POLICY=back: a write stays in its owner's line, modified (M), until somebody wants it."
+    stop_cluster
+    dir=$first/back
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    export CACHE_WRITE_POLICY=back CACHE_FLUSH_INTERVAL=60000
+    start_cluster
+    unset CACHE_WRITE_POLICY CACHE_FLUSH_INTERVAL
+    cli 2 SET price 21
+    expect OK
+    line_is price 2 M
+    printf '  A read on node 3: node 2 writes it to memory on the way, and both share it.\n'
+    cli 3 GET price
+    expect 21
+    line_is price 2 S
+    line_is price 3 S
+    printf '  A write on node 3 makes it the owner; the copy of node 2 is gone before the reply.\n'
+    cli 3 SET price 22
+    expect OK
+    line_is price 3 M
+    line_is price 2 I
+    cli 1 GET price
+    expect 22
+    stop_cluster
+    dir=$first
 }
 
 tour() {
@@ -216,6 +244,7 @@ tour() {
     tour_queue
     tour_queue_kill
     tour_cache
+    tour_write_back
     rm -f "$dir/bob"
     [ $tour_failed = 0 ] || { stop_cluster && die "the tour did not go as its text says"; }
     heading "That was it. README.md has five minutes by hand; docs/locks.md, docs/queue.md and docs/cache.md say what is promised."

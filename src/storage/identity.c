@@ -101,7 +101,7 @@ const char *identity_mismatch(const struct identity *id, const struct store_opti
         return "it was made with another GROUPS, which is fixed for the life of a cluster; set GROUPS back";
     }
     if (id->cluster_key != o->cluster_key) {
-        return "it belongs to another cluster (CLUSTER_NODES, GROUPS or CONSENSUS_TYPE of its creation differ); "
+        return "it belongs to another cluster, or one of CONSENSUS_TYPE, VIRTUAL_NODES, CACHE_LEASE and CACHE_WRITE_POLICY is not what it was made with; "
                "restore those settings, or start with an empty directory";
     }
     return NULL;
