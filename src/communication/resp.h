@@ -32,6 +32,10 @@ enum resp_status { RESP_OK, RESP_MORE, RESP_BAD };
  * Protocol error: " exactly as Redis words it; the connection must be closed after sending it. */
 enum resp_status resp_parse(struct resp_parser *p, slice_t in, size_t *used, const char **reason);
 
+/* What may be the command that begins here: its first two words and its length. For guesses about what comes next; only resp_parse judges. False: it is not whole,
+ * or longer than what is asked often (8 words of 1 KiB). */
+bool resp_peek(slice_t in, slice_t *name, slice_t *key, size_t *used);
+
 /* Writers, all RESP3. */
 void resp_simple(struct buf *out, const char *s);                      /* +OK; CR/LF become spaces */
 void resp_error(struct buf *out, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* -WORD text; CR/LF become spaces */

@@ -395,6 +395,32 @@ static void random_commands_come_back(void **state)
     buf_fini(&got);
 }
 
+/* What is guessed is what is parsed, and nothing is guessed of what is not whole. */
+static void a_peek_sees_what_will_be_parsed(void **state)
+{
+    (void)state;
+    slice_t in = SLICE_LIT("*3\r\n$3\r\nSET\r\n$5\r\nk\r\nyz\r\n$0\r\n\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+    struct resp_parser p;
+    slice_t name, key;
+    size_t used, seen;
+    const char *reason;
+    resp_parser_init(&p, &LIMITS);
+    assert_int_equal(resp_parse(&p, in, &used, &reason), RESP_OK);
+    assert_true(resp_peek(in, &name, &key, &seen) && seen == used && slice_eq(name, p.argv[0]) && slice_eq(key, p.argv[1]));
+    for (size_t n = 0; n < used; n++) {
+        uint8_t *copy = malloc(n + 1);
+        assert_non_null(copy);
+        memcpy(copy, in.ptr, n);
+        assert_false(resp_peek(slice_of(copy, n), &name, &key, &seen));
+        free(copy);
+    }
+    const char *not_guessed[] = {"", "GET k\r\n", "*1\r\n$4\r\nPING\r\n", "*9\r\n", "*2\r\n$3\r\nGET\r\n:1\r\n", "*2\r\n$9999999999\r\n", "*-1\r\n", "*2\r\n$-1\r\n"};
+    for (size_t i = 0; i < sizeof not_guessed / sizeof not_guessed[0]; i++) {
+        assert_false(resp_peek(slice_str(not_guessed[i]), &name, &key, &seen));
+    }
+    resp_parser_fini(&p);
+}
+
 /* No byte reaches beyond the input or an assert, and the answer never depends on the cut. */
 static void random_bytes_are_read_the_same_in_pieces(void **state)
 {
@@ -433,6 +459,7 @@ int main(void)
         cmocka_unit_test(i32_a_browser_on_this_port),
         cmocka_unit_test(inline_commands_split_as_redis_splits_them),
         cmocka_unit_test(random_commands_come_back),
+        cmocka_unit_test(a_peek_sees_what_will_be_parsed),
         cmocka_unit_test(random_bytes_are_read_the_same_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

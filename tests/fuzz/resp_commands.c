@@ -54,6 +54,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(limits, in, in.len, &whole);
     run(limits, in, in.len ? data[1] % (in.len + 1) : 0, &cut);
     syn_assert(slice_eq(buf_slice(&whole), buf_slice(&cut)));
+    slice_t name, key;
+    size_t used;
+    syn_assert(!resp_peek(in, &name, &key, &used) || (used > 0 && used <= in.len));
     buf_fini(&whole);
     buf_fini(&cut);
     return 0;

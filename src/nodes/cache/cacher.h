@@ -51,6 +51,8 @@ void cacher_free(struct cacher *c);
 void cacher_clock(struct cacher *c, uint64_t now_ms, uint64_t wall_ms);
 /* True: the line can be read here and now, *item is borrowed until the next call. */
 bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item);
+/* The key will be asked for soon: what a look-up needs of memory is asked for now, so that it need not be waited for. Changes nothing else. */
+void cacher_expect(struct cacher *c, uint32_t group, slice_t key);
 /* Runs an op on a key: the reply comes through io.reply with this cookie, perhaps during the call. */
 void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
 /* The client of a waiting op is gone: it is not answered, and a write that did not leave yet is not done. */

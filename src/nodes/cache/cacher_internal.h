@@ -78,6 +78,7 @@ struct cacher {
     uint32_t now_s;          /* for line_use */
     struct cacher_group *groups;
     struct lines lines;
+    struct line_guess guess;
     struct list flights;
     uint64_t next_txn;
     uint64_t listen_seq;     /* our number as a listener, growing over all lives; odd: we listen */

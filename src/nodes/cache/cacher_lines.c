@@ -60,6 +60,11 @@ void lines_lapse(struct cacher *c, uint32_t group)
     g->life++;
 }
 
+void cacher_expect(struct cacher *c, uint32_t group, slice_t key)
+{
+    lines_expect(&c->lines, &c->guess, group, key);
+}
+
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key)
 {
     struct line *l = lines_insert(&c->lines, group, key);

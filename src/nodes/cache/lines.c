@@ -115,6 +115,19 @@ struct line *lines_find(const struct lines *s, uint32_t group, slice_t key)
     return NULL;
 }
 
+/* First the line, which the bucket names; its key when the line has come. */
+void lines_expect(const struct lines *s, struct line_guess *g, uint32_t group, slice_t key)
+{
+    uint32_t *place = &g->at[g->next++ % GUESSES], at = *place;
+    if (at < s->n_chunks * CHUNK_LINES) {
+        __builtin_prefetch(line_at(s, at)->bytes);
+    }
+    *place = *bucket_at(s, bucket_of(s, name_hash(s, group, key)));
+    if (*place != LINES_NONE) {
+        __builtin_prefetch(line_at(s, *place));
+    }
+}
+
 static void chunk_add(struct lines *s)
 {
     if ((s->n_chunks & (s->n_chunks - 1)) == 0) {

@@ -3,6 +3,7 @@
  * Invariants: D1 replies leave in the order of the commands that asked for them; a blocked command holds the replies behind it,
  * not their execution. D2 a connection that does not read its replies is closed once its output passes the limit (I10, L5);
  * before that its commands are no longer read. D3 what a connection waits for is cancelled when it closes. */
+#include "nodes/doors/cache_door.h"
 #include "nodes/doors/door.h"
 #include "nodes/doors/queue_door.h"
 
@@ -12,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, CLOSE_MS = 2000 };
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, CLOSE_MS = 2000, AHEAD = 8 };
 
 static bool conn_eq(const struct map_node *m, const void *key)
 {
@@ -276,14 +277,37 @@ static void conn_protocol_error(struct node *n, struct conn *c, const char *reas
     conn_refuse(n, c, http ? REFUSED_CROSS_PROTOCOL : REFUSED_RESP, "ERR", text);
 }
 
+/* How far a pipeline was looked into before its turn comes. */
+struct ahead { size_t at; uint32_t n; bool over; };
+
+/* The keys of the next few commands: their lines come into the processor's cache while those before them are answered. */
+static void look_ahead(struct node *n, struct ahead *a, slice_t data, size_t at)
+{
+    slice_t name, key;
+    size_t used;
+    if (a->at <= at) {
+        *a = (struct ahead){.at = at, .over = a->over};
+    }
+    while (!a->over && a->n < AHEAD) {
+        a->over = !resp_peek(slice_of(data.ptr + a->at, data.len - a->at), &name, &key, &used);
+        if (!a->over && a->at > at && name.len == 3) { /* GET, SET, DEL */
+            cacher_expect(n->cache.cacher, cache_group(n, key), key);
+        }
+        a->at += a->over ? 0 : used;
+        a->n++;
+    }
+}
+
 static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
 {
     size_t at = 0;
+    struct ahead ahead = {0};
     while (at < data.len && !c->closing) {
         if (c->guess_until_ms != 0 || c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
             conn_pause(n, c);
             break;
         }
+        look_ahead(n, &ahead, data, at);
         size_t used = 0;
         const char *reason = NULL;
         enum resp_status st = resp_parse(&c->resp, slice_of(data.ptr + at, data.len - at), &used, &reason);
@@ -304,6 +328,7 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
             }
         }
         at += used;
+        ahead.n -= ahead.n > 0;
     }
     return c->closing ? data.len : at;
 }
