@@ -39,13 +39,11 @@ static void asking_free(struct home_key *k)
 
 void home_free(struct home *h)
 {
-    struct map_node *n = map_first(&h->keys);
-    while (n != NULL) {
-        struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
-        n = map_next(&h->keys, n);
+    list_each_safe(it, &h->order) {
+        struct home_key *k = CONTAINER_OF(it, struct home_key, order);
         asking_free(k);
-        list_each_safe(it, &k->tickets) {
-            free(CONTAINER_OF(it, struct ticket_ref, in_key));
+        list_each_safe(ref, &k->tickets) {
+            free(CONTAINER_OF(ref, struct ticket_ref, in_key));
         }
         free(k);
     }
@@ -250,8 +248,19 @@ static void rename_state(struct home_key *k)
     }
 }
 
+/* With write-back: whoever is granted a line before a command over several keys is in memory could write what that command then takes away, and before the
+ * flush of a former home's owner is, could read what that changes. */
+static bool must_wait(const struct home *h, const struct home_key *k)
+{
+    return h->o.back && (k->writes > 0 || (k->flush_txn != 0 && k->owner == NO_SLOT && is_stable(k)));
+}
+
 static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
 {
+    if (must_wait(h, k)) {
+        wait_here(k, slot, kind, txn);
+        return;
+    }
     if (kind != CACHE_MSG_GETS && is_filling(h, k)) {
         h->io.unfill(h->io.arg, slice_of(k->key, k->key_len));
         return; /* asked again when the right has ended */
@@ -264,7 +273,7 @@ static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t ki
 
 static void next(struct home *h, struct home_key *k)
 {
-    while (is_stable(k) && !list_empty(&k->asking)) {
+    while (is_stable(k) && !must_wait(h, k) && !list_empty(&k->asking)) {
         struct asking *a = CONTAINER_OF(k->asking.next, struct asking, link);
         struct asking one = *a;
         list_remove(&a->link);
@@ -383,6 +392,19 @@ static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
     request(h, k, slot, m->kind, m->txn);
 }
 
+/* Of who has not reported until this home had to begin: others may have read what memory had instead, so what it writes is lost. */
+static void on_flush(struct home *h, uint8_t slot, const struct cache_msg *m)
+{
+    struct home_key *k = key_make(h, m->key);
+    bool in_log = k->flush_txn == m->txn && k->flush_slot == slot;
+    if (h->active && !h->holders[slot].reported && !in_log) {
+        tell_flushed(h, k, slot, m->txn, 0);
+    } else {
+        step(h, k, HOME_FLUSH, &(struct cause){.slot = slot, .m = m});
+    }
+    key_tidy(h, k);
+}
+
 void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
 {
     uint8_t slot = home_holder(h, from);
@@ -398,12 +420,7 @@ void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
     case CACHE_MSG_GETX:
     case CACHE_MSG_UPGR: on_request(h, slot, m); break;
     case CACHE_MSG_ACK: on_ack(h, slot, m); break;
-    case CACHE_MSG_FLUSH: {
-        struct home_key *k = key_make(h, m->key);
-        step(h, k, HOME_FLUSH, &(struct cause){.slot = slot, .m = m});
-        key_tidy(h, k);
-        break;
-    }
+    case CACHE_MSG_FLUSH: on_flush(h, slot, m); break;
     case CACHE_MSG_NOTED: notice_answered(h, slot, m->seq); break;
     case CACHE_MSG_REPORT: holder_on_report(h, from); break;
     default: break;
@@ -452,16 +469,15 @@ bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, 
         k->owner = slot;
         *seq = ++h->seq;
     }
+    next(h, k);
     key_tidy(h, k);
     return ours;
 }
 
 void home_applied_all(struct home *h, uint64_t ticket)
 {
-    struct map_node *n = map_first(&h->keys);
-    while (n != NULL) {
-        struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
-        n = map_next(&h->keys, n);
+    list_each_safe(it, &h->order) { /* the map may be moved while a key is looked up */
+        struct home_key *k = CONTAINER_OF(it, struct home_key, order);
         if (copies(k) != 0 || k->writes > 0) {
             home_applied(h, slice_of(k->key, k->key_len), ticket);
         }
@@ -482,6 +498,7 @@ void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uin
     } else {
         tell_flushed(h, k, slot, txn, version); /* one that was sent twice: what this key waits for is not in memory yet */
     }
+    next(h, k);
     key_tidy(h, k);
 }
 
