@@ -67,13 +67,20 @@ static bool is_readable(uint8_t state)
     return state == MESI_S || state == MESI_E || state == MESI_M || state == MESI_MS || state == MESI_MF;
 }
 
+/* A clean line whose time to live is over by this clock, which counted from when it was asked for: memory may have the value still. It is no answer. */
+static bool is_over(const struct cacher *c, const struct line *l)
+{
+    uint64_t end = lines_item(l).expire_ms;
+    return (l->state == MESI_S || l->state == MESI_E) && line_flight(l) == NULL && end != 0 && end <= c->now_ms;
+}
+
 bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item)
 {
     if (!lease_lives(c, &c->groups[group])) {
         return false;
     }
     struct line *l = line_find(c, group, key);
-    if (l == NULL || !is_readable(l->state)) {
+    if (l == NULL || !is_readable(l->state) || is_over(c, l)) {
         return false;
     }
     lines_touch(&c->lines, l);
@@ -360,6 +367,10 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     g->wanted_ms = c->now_ms;
     uint32_t used_s = cache_op_peeks(op) ? c->now_s - cacher_idle_s(c, group, key) : c->now_s;
     struct line *l = line_find(c, group, key);
+    if (l != NULL && is_over(c, l)) {
+        cacher_step(c, l, MESI_EVICT, NULL, NULL);
+        l = NULL;
+    }
     bool hit = l != NULL && is_readable(l->state);
     c->stats.hits += access == CACHE_READS && hit;
     c->stats.misses += access == CACHE_READS && !hit;
@@ -398,7 +409,9 @@ bool cacher_cancel(struct cacher *c, uint64_t cookie)
 /* The value that our own copy has once this write of ours is in memory, if that can be known here. */
 static void follow(struct cacher *c, struct line *l, slice_t op, uint64_t before, uint64_t version)
 {
-    bool has_copy = (l->state == MESI_SM || l->state == MESI_EM) || (l->bits & LINE_HELD);
+    uint64_t end = lines_item(l).expire_ms;
+    bool over = end != 0 && end <= c->now_ms; /* here: it may have lived still where the write was done */
+    bool has_copy = !over && (l->state == MESI_SM || l->state == MESI_EM || (l->bits & LINE_HELD));
     if (!cache_op_overwrites(op) && !(has_copy && l->version == before)) {
         line_drop(c, l);
         l->version = 0;
@@ -446,6 +459,12 @@ static bool is_old(const struct flight *f, const struct cache_msg *m)
     return f->snoop_epoch == m->epoch && f->snoop_seq > m->seq;
 }
 
+/* It came so late that its time to live is over here, which says nothing of memory. */
+static bool is_late(const struct cacher *c, const struct flight *f, const struct cache_msg *m)
+{
+    return m->item.exists && m->item.expire_ms != 0 && f->asked_ms + m->item.expire_ms <= c->now_ms;
+}
+
 static void on_data(struct cacher *c, const struct cache_msg *m)
 {
     struct cacher_group *g = &c->groups[m->group];
@@ -453,8 +472,8 @@ static void on_data(struct cacher *c, const struct cache_msg *m)
     if (l == NULL || line_flight(l) == NULL || line_flight(l)->txn != m->txn || line_flight(l)->in_group.next != NULL || line_flight(l)->asked_ms == 0) {
         return; /* a copy, or an answer to what was given up */
     }
-    if (!lease_lives(c, g)) {
-        cacher_step(c, l, MESI_LOST, m, NULL); /* who sent it may lead no more: asked again under a lease */
+    if (!lease_lives(c, g) || is_late(c, line_flight(l), m)) {
+        cacher_step(c, l, MESI_LOST, m, NULL); /* who sent it may lead no more: asked again, under a lease */
         return;
     }
     enum mesi_event ev = m->grant == CACHE_GRANT_S ? MESI_DATA_S : m->grant == CACHE_GRANT_E ? MESI_DATA_E : MESI_DATA_M;
