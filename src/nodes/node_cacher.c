@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { MESSAGES_BYTES_MAX = 256 * 1024, BATCH_BYTES_MAX = 512 * 1024, SELF_ROUNDS_MAX = 1000, TXN_SHIFT = 40, AWAKE_MS = 3 };
+enum { MESSAGES_BYTES_MAX = 256 * 1024, BATCH_BYTES_MAX = 512 * 1024, SELF_ROUNDS_MAX = 1000, ASK_NEXT_MS = 100, TXN_SHIFT = 40, AWAKE_MS = 3 };
 
 static bool for_home(uint8_t kind)
 {
@@ -59,6 +59,20 @@ void cache_flush_links(struct node *n)
     }
 }
 
+/* A message for a home that is not here: who has none of the group's replicas learns only so that another node leads now. */
+static void refer(struct node *n, node_id_t from, struct node_group *g)
+{
+    struct node_peer *p = node_peer_of(n, from);
+    if (p != NULL && peer_linked(p) && g->leader != 0 && g->leader != n->opt.self && g->leader != from) {
+        struct buf config = {0};
+        struct peer_msg m = {.kind = PEER_PLACEMENT};
+        consensus_config_encode(&g->placement, &config);
+        m.u.placement = (struct peer_placement){.group = g->id, .leader = g->leader, .term = g->term, .config = buf_slice(&config)};
+        links_send(n, p, &m);
+        buf_fini(&config);
+    }
+}
+
 static void dispatch(struct node *n, node_id_t from, const struct cache_msg *m)
 {
     struct node_group *g = &n->groups[m->group];
@@ -69,6 +83,8 @@ static void dispatch(struct node *n, node_id_t from, const struct cache_msg *m)
     } else if (g->cache.home != NULL) {
         home_clock(g->cache.home, n->now_ms);
         home_on(g->cache.home, from, m);
+    } else if (m->kind == CACHE_MSG_LEASE && from != n->opt.self) {
+        refer(n, from, g);
     }
 }
 
@@ -90,10 +106,18 @@ void cache_on_peer(struct node *n, node_id_t from, slice_t bytes)
     }
 }
 
+/* The leader; who does not know it and has no replica asks one replica after the other, which will refer it. */
 static void on_send(void *arg, const struct cache_msg *m)
 {
     struct node *n = arg;
-    cache_send(n, n->groups[m->group].leader, m);
+    const struct node_group *g = &n->groups[m->group];
+    struct node_peer *p = node_peer_of(n, g->leader);
+    node_id_t to = g->leader;
+    bool reaches = to == n->opt.self ? g->hosted : p != NULL && peer_linked(p);
+    if (!reaches && !g->hosted && g->placement.count > 0) {
+        to = g->placement.members[n->now_ms / ASK_NEXT_MS % g->placement.count].id;
+    }
+    cache_send(n, to, m);
 }
 
 static void on_reply(void *arg, uint64_t cookie, slice_t resp)
