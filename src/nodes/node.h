@@ -150,6 +150,7 @@ struct node_options {
     uint64_t cache_entries, cache_bytes; /* CACHE_SIZE: one of them, the other 0 */
     uint64_t cache_lease_ms, cache_flush_ms;
     uint64_t cache_memory_bytes;      /* of a group; 0: no bound */
+    uint64_t cache_directory_keys;    /* of all homes of a node; 0: the default */
     uint64_t held_bytes_max;          /* entries and young messages in memory, all groups together: beyond it publishes are refused (BUSY), and what
                                        * leaders send waits at them while this node's disk catches up; 0: no bound */
     bool sim_checks;                  /* run *_check after every event */
@@ -189,6 +190,15 @@ const struct queue_sm *node_queue(const struct node *n, uint32_t group);
 const struct topics *node_topics(const struct node *n); /* of group 0; NULL: not a replica of it */
 uint64_t node_digest(const struct node *n, uint32_t group);     /* as `applied` below tells it */
 uint64_t node_state_hash(const struct node *n, uint32_t group); /* of the queue's machines; O(n) */
+/* What this node's line of a key would be at its clock now_ms, though it may not have looked at it yet. */
+struct cacher_view;
+struct cache_item;
+struct home_key_info;
+uint32_t node_cache_group(const struct node *n, slice_t key);
+void node_cache_line(const struct node *n, slice_t key, uint64_t now_ms, struct cacher_view *out);
+bool node_cache_memory(const struct node *n, slice_t key, struct cache_item *item, uint64_t *version); /* as applied here; false: no replica */
+bool node_cache_home(const struct node *n, slice_t key, struct home_key_info *out);                    /* false: the home is elsewhere */
+bool node_cache_quiet(const struct node *n); /* nothing of the cache is under way (MC4) */
 struct queue_out;
 struct cache_out;
 struct topics_out;

@@ -488,18 +488,38 @@ static node_id_t take_proposed(struct group_cache *q, uint64_t index)
     return 0;
 }
 
-static void flush_applied(struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
+/* The transaction and the key of a FLUSH entry. */
+static slice_t flush_of(slice_t op, uint64_t *txn)
 {
-    struct reader r = reader_of(op), a = reader_of(slice_of(q->n->cache.out.replies.ptr + res->reply_off, res->reply_len));
-    node_id_t node = take_proposed(q, index);
+    struct reader r = reader_of(op);
     reader_u8(&r), reader_u64(&r);
-    uint64_t txn = reader_u64(&r);
+    *txn = reader_u64(&r);
     reader_u64(&r);
     slice_t key = reader_bytes(&r);
+    return r.ok ? key : SLICE_NONE;
+}
+
+static void flush_applied(struct group_cache *q, uint64_t index, slice_t op, const struct cache_result *res)
+{
+    struct reader a = reader_of(slice_of(q->n->cache.out.replies.ptr + res->reply_off, res->reply_len));
+    node_id_t node = take_proposed(q, index);
+    uint64_t txn;
+    slice_t key = flush_of(op, &txn);
     reader_u32(&a), reader_bytes(&a), reader_u64(&a);
     uint64_t version = reader_u64(&a);
-    if (r.ok && a.ok && node != 0) {
+    if (key.ptr != NULL && a.ok && node != 0) {
         home_flushed(q->home, node, key, txn, version);
+    }
+}
+
+/* A flush that its owner does not wait for any more: it was sent twice. The home may wait for it. */
+static void flush_dropped(struct group_cache *q, uint64_t index, slice_t op)
+{
+    node_id_t node = take_proposed(q, index);
+    uint64_t txn;
+    slice_t key = flush_of(op, &txn);
+    if (key.ptr != NULL && node != 0) {
+        home_flushed(q->home, node, key, txn, 0);
     }
 }
 
@@ -559,11 +579,14 @@ static void tell_dropped(struct home *h, node_id_t writer, slice_t key, uint64_t
 }
 
 /* A write that nobody waits for any more: it was answered long ago. */
-static void write_dropped(struct node *n, struct group_cache *q, slice_t op)
+static void write_dropped(struct node *n, struct group_cache *q, uint64_t index, slice_t op)
 {
     struct buf keys = {0};
     home_clock(q->home, n->now_ms);
     lease_applied(n, q, op);
+    if (op.len > 0 && op.ptr[0] == CACHE_ENTRY_FLUSH) {
+        flush_dropped(q, index, op);
+    }
     if (write_keys(op, &keys)) {
         each_key(&keys, tell_dropped, q->home, 0, 0);
     }
@@ -583,7 +606,7 @@ void cache_apply(struct node *n, struct node_group *g, uint64_t index, slice_t o
     if (q->home != NULL && out->n_results > 0) {
         told_home(n, q, index, op, &out->results[0]);
     } else if (q->home != NULL) {
-        write_dropped(n, q, op);
+        write_dropped(n, q, index, op);
     }
     if (q->due_index != 0 && index >= q->due_index) {
         q->due_index = 0;
@@ -597,7 +620,7 @@ void cache_lead(struct node *n, struct node_group *g)
     node_id_t holders[CACHE_HOLDERS_MAX];
     uint32_t count = cache_sm_holders(q->sm, holders);
     struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back,
-                             .keys_max = DIRECTORY_KEYS / n->opt.groups + 1};
+                             .keys_max = (n->opt.cache_directory_keys != 0 ? n->opt.cache_directory_keys : DIRECTORY_KEYS) / n->opt.groups + 1};
     struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written, NULL, NULL};
     if (n->opt.cache_back) {
         io.filling = home_filling;

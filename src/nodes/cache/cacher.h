@@ -79,6 +79,14 @@ bool cacher_flushed(const struct cacher *c, uint64_t mark);
 void cacher_drop(struct cacher *c, uint32_t group, slice_t key); /* CACHE.INVALIDATE at this node: a clean line goes */
 
 enum mesi_state cacher_state(struct cacher *c, uint32_t group, slice_t key, uint64_t *version);
+/* The same without touching anything, at a clock that may be ahead of the cacher's. */
+struct cacher_view {
+    enum mesi_state state;
+    bool dirty;              /* has writes that memory does not have, */
+    bool orphan;             /* and its lease is over */
+    uint64_t dirty_since_ms, lease_end_ms;
+};
+void cacher_look(const struct cacher *c, uint32_t group, slice_t key, uint64_t now_ms, struct cacher_view *out);
 /* Dirty lines alone fill the cache beyond its bound, by an eighth or so: who writes should wait. */
 bool cacher_is_crowded(const struct cacher *c);
 bool cacher_quiet(const struct cacher *c);                      /* nothing transient, nothing waits (MC4) */

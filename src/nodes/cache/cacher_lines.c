@@ -206,3 +206,20 @@ bool cacher_flushed(const struct cacher *c, uint64_t mark)
     }
     return done;
 }
+
+void cacher_look(const struct cacher *c, uint32_t group, slice_t key, uint64_t now_ms, struct cacher_view *out)
+{
+    const struct cacher_group *g = &c->groups[group];
+    const struct line *l = lines_find(&c->lines, group, key);
+    bool lives = l != NULL && now_ms < g->lease_end_ms && l->life == g->life;
+    *out = (struct cacher_view){.state = l != NULL ? (enum mesi_state)l->state : MESI_I, .lease_end_ms = g->lease_end_ms};
+    if (l != NULL && l->more != NULL && l->more->is_dirty) {
+        out->dirty = true;
+        out->orphan = !lives;
+        out->dirty_since_ms = l->more->dirty_since_ms;
+    }
+    bool readable = out->state == MESI_S || out->state == MESI_E || out->state == MESI_M || out->state == MESI_MS || out->state == MESI_MF;
+    if (readable && !lives) {
+        out->state = MESI_I;
+    }
+}
