@@ -5,6 +5,7 @@
  *
  * Invariants: C1 a client waits for replies in the order of its requests. C2 whoever waits either gets a reply or loses the
  * connection; in phase two nobody gives up. */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 #include <stdlib.h>
@@ -122,7 +123,7 @@ static uint32_t other_node(struct sim *s, const struct sim_client *c)
 static bool try_again(struct sim *s, struct sim_client *c)
 {
     struct sim_op *o = &s->ops[c->op];
-    bool may = o->kind == OP_QUEUE ? queue_may_retry(s, o) : o->kind == OP_ACQUIRE && !o->untracked;
+    bool may = o->kind == OP_QUEUE ? queue_may_retry(s, o) : o->kind == OP_CACHE ? cache_may_retry(s, o) : o->kind == OP_ACQUIRE && !o->untracked;
     if (!may || c->tries >= 4 || !chance(s, FAULT_CLIENT_RETRY)) {
         return false;
     }
@@ -172,7 +173,9 @@ void client_step(struct sim *s, const struct sim_event *ev)
     }
     switch (c->state) {
     case CLIENT_IDLE:
-        if (c->queue) {
+        if (c->cache) {
+            cache_next(s, c);
+        } else if (c->queue) {
             queue_next(s, c);
         } else if (s->healed) {
             c->state = CLIENT_STOPPED;
@@ -205,7 +208,8 @@ void clients_start(struct sim *s)
     s->n_ops = 1; /* number 0 is no operation */
     for (uint32_t i = 0; i < s->n_clients; i++) {
         struct sim_client *c = &s->clients[i];
-        *c = (struct sim_client){.index = i, .conn = -1, .queue = queue_client(s, i)};
+        *c = (struct sim_client){.index = i, .conn = -1, .cache = cache_client(s, i)};
+        c->queue = !c->cache && queue_client(s, i);
         prng_init(&c->prng, prng_u64(&s->prng));
         c->resp3 = prng_chance(&c->prng, 500000);
         client_wake(s, c, 300000 + prng_below(&s->prng, 1000000));

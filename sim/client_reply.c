@@ -1,6 +1,7 @@
 /* Requests as bytes, and what replies mean for the operation that waited for them.
  *
  * Every reply is read to its end; one that does not parse, comes unasked, or says what no such request can be told fails the seed. */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 #include "communication/resp.h"
@@ -153,6 +154,7 @@ void op_write(struct sim *s, struct sim_client *c, uint64_t op, struct buf *out)
     case OP_HELLO: buf_append_str(out, "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"); break;
     case OP_ADMIN: admin_write(s, o, out); break;
     case OP_QUEUE: queue_ask_write(s, op, out); break;
+    case OP_CACHE: cache_ask_write(s, op, out); break;
     default: SYN_UNREACHABLE();
     }
 }
@@ -181,6 +183,10 @@ static void on_error(struct sim *s, struct sim_op *o, slice_t reply, slice_t tex
     s->r->answers_error++;
     if (o->kind == OP_QUEUE) {
         queue_on_error(s, o, text);
+        return;
+    }
+    if (o->kind == OP_CACHE) {
+        cache_on_error(s, o, text);
         return;
     }
     if (!error_find(text, &w) || (w == ERROR_ERR && o->kind != OP_ADMIN)) {
@@ -284,6 +290,9 @@ static void answered(struct sim *s, struct sim_client *c, uint64_t op, slice_t r
     } else if (o->kind == OP_QUEUE) {
         s->r->answers_ok++;
         queue_on_ok(s, c, op, reply);
+    } else if (o->kind == OP_CACHE) {
+        s->r->answers_ok++;
+        cache_on_ok(s, op, reply);
     } else {
         on_ok(s, o, reply, &v, &r);
     }

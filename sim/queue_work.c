@@ -2,6 +2,7 @@
  * past their visibility, leave and join; after the heal they drain what is left.
  *
  * Which workload a seed has, and all that is drawn here, comes from generators of its own: a seed with locks only is the run it always was. */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 #include <stdio.h>
@@ -35,9 +36,9 @@ void queue_sim_open(struct sim *s)
     s->queue = q;
     prng_init(&q->prng, s->o.seed ^ 0x9ae16a3b2f90404full);
     uint32_t drawn = 1 + (uint32_t)prng_below(&q->prng, SIM_WORK_BOTH);
-    uint32_t work = s->o.work ? s->o.work : drawn;
-    q->locks = work != SIM_WORK_QUEUES;
-    q->on = work != SIM_WORK_LOCKS;
+    uint32_t work = s->o.work == SIM_WORK_ALL || s->o.work == 0 ? drawn : s->o.work;
+    q->locks = work != SIM_WORK_QUEUES && !s->cache->alone;
+    q->on = work != SIM_WORK_LOCKS && !s->cache->alone;
     q->polite = q->on && prng_chance(&q->prng, 40000);
     q->n_topics = (uint32_t)prng_range(&q->prng, 1, QSIM_SCRATCH);
     q->n_groups = (uint32_t)prng_range(&q->prng, 1, QSIM_GROUPS);

@@ -69,7 +69,7 @@ enum sim_canary {
     CANARY_COUNT
 };
 
-enum sim_work { SIM_WORK_LOCKS = 1, SIM_WORK_QUEUES, SIM_WORK_BOTH };
+enum sim_work { SIM_WORK_LOCKS = 1, SIM_WORK_QUEUES, SIM_WORK_BOTH, SIM_WORK_CACHE, SIM_WORK_ALL };
 
 struct sim_options {
     uint64_t seed;
@@ -95,6 +95,7 @@ struct sim_result {
     uint64_t fired[FAULT_COUNT];
     uint64_t events, steps, frames, ops, grants, entries, checked_ops, unknown, virtual_ms;
     uint64_t publishes, deliveries, redelivered, acks, dead, holes;
+    uint64_t lost_lines, lost_at_stop; /* of the cache: dirty when their owner died or its lease was over; when it was asked to stop */
     uint64_t snapshots, installs, elections, restarts, answers_ok, answers_error, answers_uncertain;
 };
 

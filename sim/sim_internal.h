@@ -140,7 +140,7 @@ struct sim_node {
 
 enum op_kind {
     OP_ACQUIRE, OP_RELEASE, OP_RENEW, OP_CONVERT, OP_CHECK, OP_INFO, OP_ACQUIREALL, OP_SESSION_CREATE, OP_SESSION_KEEPALIVE,
-    OP_SESSION_END, OP_PING, OP_HELLO, OP_ADMIN, OP_QUEUE,
+    OP_SESSION_END, OP_PING, OP_HELLO, OP_ADMIN, OP_QUEUE, OP_CACHE,
 };
 enum op_status { OP_PENDING, OP_OK, OP_REFUSED, OP_STALE, OP_NOT_DONE, OP_UNKNOWN };
 
@@ -156,7 +156,7 @@ struct sim_op {
     uint64_t lock_id;
     uint32_t ttl_ms, wait_ms;
     uint64_t session;
-    uint32_t ask;              /* QUEUE: number of its struct queue_ask */
+    uint32_t ask;              /* QUEUE: number of its struct queue_ask; CACHE: of its struct csim_ask */
     /* Acquires, as the canonical log has them. */
     uint32_t enqueued;         /* times seen in the log */
     uint64_t enqueue_index, grant_index, grant_us, grant_token, end_us;
@@ -193,7 +193,7 @@ struct sim_client {
     bool will_write, admin_removed;
     uint64_t session;
     uint64_t session_op;
-    bool queue;                /* of the queue workload */
+    bool queue, cache;         /* of the queue workload, of the cache's */
     struct sim_held held[SIM_HELD_MAX];
     uint32_t n_held, drain_at;
     bool brought;              /* its last CONSUME had something */
@@ -266,6 +266,7 @@ struct sim {
     uint64_t n_ops, cap_ops;
     struct sim_resource resources[SIM_RESOURCES];
     struct sim_queue *queue;   /* sim_queue.h */
+    struct sim_cache *cache;   /* sim_cache.h */
     /* checkers */
     struct canon_group canon[SIM_GROUPS_MAX];
     struct sim_node *applying;

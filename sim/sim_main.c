@@ -46,7 +46,7 @@ static void on_abort(int signum)
     (void)n;
 }
 
-static const char *const WORKS[] = {"", " --work locks", " --work queues", " --work both"};
+static const char *const WORKS[] = {"", " --work locks", " --work queues", " --work both", " --work cache", " --work all"};
 
 static void replay_text(const struct sim_options *o, const char *mutant, char *out, size_t size)
 {
@@ -57,7 +57,7 @@ static void replay_text(const struct sim_options *o, const char *mutant, char *o
 
 static void print_usage(FILE *f)
 {
-    fputs("usage: synaxis sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--work locks|queues|both] [--nodes N] [--groups N]\n"
+    fputs("usage: synaxis sim [--seed N | --seeds A..B | --minutes M | --replay FILE] [--lite] [--work locks|queues|both|cache|all] [--nodes N] [--groups N]\n"
           "                   [--clients N] [--seconds S] [--jobs N] [--off fault,...] [--on fault,...] [--only fault,...]\n"
           "                   [--twice] [--canary sync-lie] [--mutant NAME] [--trace] [--verbose] [--quiet] [--summary json] [--list-faults]\n",
           f);
@@ -103,6 +103,19 @@ static bool take_flag(struct command *c, const char *a)
     return false;
 }
 
+static const char *take_work(struct command *c, const char *v)
+{
+    static const char *const names[] = {[SIM_WORK_LOCKS] = "locks", [SIM_WORK_QUEUES] = "queues", [SIM_WORK_BOTH] = "both", [SIM_WORK_CACHE] = "cache",
+                                        [SIM_WORK_ALL] = "all"};
+    for (uint32_t w = SIM_WORK_LOCKS; w <= SIM_WORK_ALL; w++) {
+        if (strcmp(v, names[w]) == 0) {
+            c->o.work = w;
+            return NULL;
+        }
+    }
+    return "--work takes locks, queues, both, cache or all";
+}
+
 static const char *take_value(struct command *c, const char *a, const char *v)
 {
     unsigned long long from, to;
@@ -127,8 +140,7 @@ static const char *take_value(struct command *c, const char *a, const char *v)
         c->o.clients = (uint32_t)strtoul(v, NULL, 10);
         return c->o.clients <= 32 ? NULL : "--clients takes up to 32";
     } else if (strcmp(a, "--work") == 0) {
-        c->o.work = strcmp(v, "locks") == 0 ? SIM_WORK_LOCKS : strcmp(v, "queues") == 0 ? SIM_WORK_QUEUES : SIM_WORK_BOTH;
-        return c->o.work != SIM_WORK_BOTH || strcmp(v, "both") == 0 ? NULL : "--work takes locks, queues or both";
+        return take_work(c, v);
     } else if (strcmp(a, "--seconds") == 0) {
         c->o.seconds = (uint32_t)strtoul(v, NULL, 10);
     } else if (strcmp(a, "--jobs") == 0) {

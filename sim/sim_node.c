@@ -5,6 +5,7 @@
  *
  * Invariants: N1 no event reaches a node that is down, nor one of another life. N2 events to one node keep their order while it is
  * busy. N3 effects are carried out in list order, and what follows a death in the list never happens. */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 #include "nodes/locks/lock_sm.h"
@@ -56,10 +57,8 @@ static void options_fill(struct sim *s, struct sim_node *n)
     o->http_port = 8000;
     o->snapshot_log_bytes = s->on[FAULT_OP_SNAPSHOT] ? prng_range(&s->prng, 3000, 20000) : 1 << 24;
     o->sim_checks = true;
-    o->cache_entries = 64;
-    o->cache_lease_ms = 1000;
-    o->cache_flush_ms = 300;
     queue_options(s, o);
+    cache_options(s, o);
     o->cluster_key = 7;
 }
 
@@ -194,6 +193,7 @@ void sim_node_give(struct sim *s, struct sim_node *n, struct event *ev)
     effects_clear(&n->fx);
     node_step(n->node, ev, &n->fx);
     s->applying = NULL;
+    cache_check_step(s, n);
     if (ev->type != EV_TURN_END && !n->turn_pending) {
         n->turn_pending = true;
         sim_at(s, s->now_us + prng_range(&s->prng, TURN_US_MIN, TURN_US_MAX), SIM_TURN, n->index, 0, 0, NULL);
@@ -404,7 +404,7 @@ void sim_node_start(struct sim *s, struct sim_node *n)
         }
     }
     struct node_observer o = {.arg = n, .applied = raft_check_applied, .lock_event = lock_check_event, .became_leader = raft_check_leader,
-                              .queue_applied = queue_check_applied, .topics_applied = topics_check_applied};
+                              .queue_applied = queue_check_applied, .topics_applied = topics_check_applied, .cache_applied = cache_check_applied};
     node_observe(n->node, &o);
     TRACE(s, "n%u starts, life %llu, incarnation %llu%s", n->index + 1, (unsigned long long)n->life,
           (unsigned long long)n->opt.incarnation, n->opt.fresh ? ", fresh" : "");
@@ -466,6 +466,7 @@ void sim_node_die(struct sim *s, struct sim_node *n, enum death how)
     net_node_gone(s, n, how);
     sim_conns_node_gone(s, n);
     n->partial_at_death = !is_whole(s, n);
+    cache_check_died(s, n, n->stopping);
     node_free(n->node);
     n->node = NULL;
     sim_disk_drop(s, n);

@@ -1,4 +1,5 @@
 /* One seed from start to end: the calendar's loop, phase one, phase two, the verdict (docs/simulator.md, "A run"). */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 #include "utils/hash.h"
@@ -96,6 +97,7 @@ static void sim_open(struct sim *s, const struct sim_options *o, struct sim_resu
     s->now_us = 1000;
     draw_shape(s);
     faults_draw(s);
+    cache_sim_open(s);
     queue_sim_open(s);
     raft_check_init(s);
     resources_init(s);
@@ -130,6 +132,7 @@ static void sim_close(struct sim *s)
     }
     clients_fini(s);
     queue_sim_close(s);
+    cache_sim_close(s);
     raft_check_fini(s);
     heap_fini(&s->heap);
     free(s->links);
@@ -189,12 +192,13 @@ static void phase_two(struct sim *s)
         }
         if (pending > 0) {
             snprintf(why, sizeof why, "%u requests have no answer", pending);
-        } else if (raft_settled(s, why, sizeof why)) {
+        } else if (raft_settled(s, why, sizeof why) && cache_settled(s, why, sizeof why)) {
             return;
         }
     }
     if (!s->failed) {
         s->r->liveness = true;
+        cache_trace(s);
         sim_fail(s, "R16 liveness: %u s after the heal: %s", LIVENESS_US / 1000000, why);
     }
 }
@@ -210,6 +214,9 @@ void sim_run(const struct sim_options *o, struct sim_result *out)
     }
     if (!s->failed) {
         history_check(s);
+    }
+    if (!s->failed) {
+        cache_history_check(s);
     }
     if (!s->failed && s->queue->on) {
         queue_check_end(s);

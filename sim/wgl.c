@@ -198,9 +198,16 @@ static bool only_open(const struct search *s)
     return true;
 }
 
+static bool is_open(const struct entry *call)
+{
+    return call->match->at == WGL_NEVER;
+}
+
+/* An operation that never returned is placed only where no other can be: most of them explain nothing, and any order of those would be tried. */
 static enum wgl_verdict search_run(struct search *s, uint64_t budget, size_t *deepest, size_t *blocked)
 {
     struct entry *e = s->head.next;
+    bool lazy = false; /* now the calls that never returned are tried */
     size_t open = 0;
     for (size_t i = 0; i < s->n; i++) {
         open += s->ops[i].return_at == WGL_NEVER;
@@ -213,11 +220,18 @@ static enum wgl_verdict search_run(struct search *s, uint64_t budget, size_t *de
             return WGL_OK;
         }
         if (e != NULL && e->match != NULL) {
-            e = place(s, e) ? s->head.next : e->next;
+            bool placed = is_open(e) == lazy && place(s, e);
+            lazy = lazy && !placed;
+            e = placed ? s->head.next : e->next;
             continue;
         }
         if (e != NULL && e->at == WGL_NEVER) {
             e = NULL; /* from here on only open returns: nothing further is a call */
+        }
+        if (!lazy && open > 0) {
+            lazy = true;
+            e = s->head.next;
+            continue;
         }
         if (s->depth >= *deepest && e != NULL) {
             *deepest = s->depth;
@@ -226,6 +240,7 @@ static enum wgl_verdict search_run(struct search *s, uint64_t budget, size_t *de
         if (s->depth == 0) {
             return WGL_VIOLATION;
         }
+        lazy = is_open(s->stack[s->depth - 1].call);
         e = take_back(s);
     }
     return WGL_OK;

@@ -2,6 +2,7 @@
  *
  * Each lock guards a thing that checks fencing tokens (K3): its reader registers its token, a writer with an older token than the
  * newest seen is refused, and no accepted write may overwrite what its writer has not read. */
+#include "sim_cache.h"
 #include "sim_queue.h"
 
 enum { THINK_US_MEAN = 60000, GIVE_UP_US = 9000000, RES_CHECKED = 6, RES_ALL = 6, RES_CONV = 9, RES_AGAIN = 11 };
@@ -222,6 +223,10 @@ void client_answered(struct sim *s, struct sim_client *c, uint64_t op)
     struct sim_op *o = &s->ops[op];
     if (c->queue) {
         queue_client_answered(s, c, op);
+        return;
+    }
+    if (c->cache) {
+        cache_client_answered(s, c, op);
         return;
     }
     if (op != c->op || c->state != CLIENT_WAITS) {
