@@ -121,9 +121,9 @@ void cache_check_step(struct sim *s, struct sim_node *n)
 static void check_flushing(struct sim *s, const struct sim_node *n, uint32_t k, const struct csim_line *l)
 {
     uint64_t slack = FLUSH_SLACK_MS + s->mean_us[FAULT_LATE_TIMER] / 1000 + n->slow_cpu_us / 1000;
-    if (l->state == MESI_M && !l->orphan && l->dirty_since_ms + s->cache->flush_ms + slack < n->last_now_ms) {
+    if (l->state == MESI_M && !l->orphan && l->dirty_since_ms + s->cache->flush_ms + slack < n->last_turn_ms) {
         sim_fail(s, "MC12: n%u died with %s dirty for %llu ms, and had not begun to flush it", n->index + 1, s->cache->keys[k].name,
-                 (unsigned long long)(n->last_now_ms - l->dirty_since_ms));
+                 (unsigned long long)(n->last_turn_ms - l->dirty_since_ms));
     }
 }
 

@@ -141,7 +141,8 @@ static bool model_step(struct wgl_state *st, const struct wgl_op *op)
     }
 }
 
-static const struct wgl_model model = {model_init, model_step};
+/* A loss, an overwriting and an end of a time to live can be needed together; increments are alike. */
+static const struct wgl_model model = {model_init, model_step, 3};
 
 struct history {
     struct wgl_op *ops;
@@ -201,7 +202,7 @@ static void arguments(const struct sim_cache *q, const struct sim_op *o, uint64_
     case CSIM_FENCE: w->arg[2] = e->arg; break;
     default: break;
     }
-    if (e->kind != CSIM_APPEND) {
+    if (e->kind != CSIM_APPEND && e->kind != CSIM_INCR) {
         value_of(q, event, &w->arg[0], &w->arg[1]);
     }
 }
@@ -232,11 +233,23 @@ static void add_event(const struct sim *s, struct history *h, uint64_t event)
     }
 }
 
+static bool is_known_loss(const struct sim_cache *q, uint64_t at)
+{
+    const struct csim_loss *l = &q->losses[at];
+    for (uint64_t i = at; i > 0; i--) {
+        const struct csim_loss *o = &q->losses[i - 1];
+        if (o->key == l->key && o->number == l->number && o->hash == l->hash && o->token == l->token && o->timed == l->timed) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_losses(const struct sim_cache *q, struct history *h, uint32_t key)
 {
     for (uint64_t i = 0; i < q->n_losses; i++) {
         const struct csim_loss *l = &q->losses[i];
-        if (l->key == key) {
+        if (l->key == key && !is_known_loss(q, i)) {
             struct wgl_op w = {.kind = MODEL_LOSS, .call_at = l->from_us, .return_at = WGL_NEVER, .arg = {l->hash, l->len, l->token},
                                .result = (uint64_t)l->number << 1 | l->timed};
             add(h, w, 0);

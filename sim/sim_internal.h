@@ -114,7 +114,7 @@ struct sim_node {
     struct effects fx;
     uint64_t boot_us, mono_base_ms;
     int64_t rate_ppm, wall_offset_ms;
-    uint64_t last_now_ms;
+    uint64_t last_now_ms, last_turn_ms;
     uint64_t busy_until_us, turn_at_us, timer_at_us, slow_cpu_us;
     bool turn_pending, resume_pending, removed;
     struct sim_event *inbox;

@@ -211,6 +211,7 @@ static void turn_end(struct sim *s, struct sim_node *n)
         return;
     }
     n->turns++;
+    n->last_turn_ms = n->last_now_ms;
     raft_check_turn(s, n);
     arm_timer(s, n);
     if (n->slow_cpu_us > 0 && !s->healed) {

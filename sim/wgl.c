@@ -159,6 +159,35 @@ static void set_done(struct search *s, size_t op, bool on)
     s->done[op >> 6] = on ? s->done[op >> 6] | bit : s->done[op >> 6] & ~bit;
 }
 
+static bool is_open(const struct entry *call)
+{
+    return call->match->at == WGL_NEVER;
+}
+
+static bool are_alike(const struct wgl_op *a, const struct wgl_op *b)
+{
+    return a->kind == b->kind && a->result == b->result && memcmp(a->arg, b->arg, sizeof a->arg) == 0;
+}
+
+/* Of those that are alike the first is taken, and no long run of them where a short one explains as much. */
+static bool may_be_next(const struct search *s, const struct entry *call)
+{
+    const struct wgl_op *op = &s->ops[call->op];
+    for (const struct entry *e = s->head.next; e != call; e = e->next) {
+        if (e->match != NULL && is_open(e) && are_alike(&s->ops[e->op], op)) {
+            return false;
+        }
+    }
+    uint32_t run = 1;
+    const struct wgl_op *last = op;
+    for (size_t i = s->depth; i > 0 && is_open(s->stack[i - 1].call); i--) {
+        const struct wgl_op *before = &s->ops[s->stack[i - 1].call->op];
+        run += !are_alike(before, last);
+        last = before;
+    }
+    return s->m->open_run_max == 0 || run <= s->m->open_run_max;
+}
+
 /* Tries to place the operation of a call next. False: it cannot happen here, or the configuration was seen. */
 static bool place(struct search *s, struct entry *call)
 {
@@ -166,6 +195,9 @@ static bool place(struct search *s, struct entry *call)
     if (!s->m->step(&s->state, &s->ops[call->op])) {
         s->state = before;
         return false;
+    }
+    if (is_open(call) && memcmp(&before, &s->state, sizeof before) == 0) {
+        return false; /* it changes nothing, and need not have happened */
     }
     set_done(s, call->op, true);
     if (!memo_add(&s->memo, config_hash(s))) {
@@ -198,11 +230,6 @@ static bool only_open(const struct search *s)
     return true;
 }
 
-static bool is_open(const struct entry *call)
-{
-    return call->match->at == WGL_NEVER;
-}
-
 /* An operation that never returned is placed only where no other can be: most of them explain nothing, and any order of those would be tried. */
 static enum wgl_verdict search_run(struct search *s, uint64_t budget, size_t *deepest, size_t *blocked)
 {
@@ -220,7 +247,7 @@ static enum wgl_verdict search_run(struct search *s, uint64_t budget, size_t *de
             return WGL_OK;
         }
         if (e != NULL && e->match != NULL) {
-            bool placed = is_open(e) == lazy && place(s, e);
+            bool placed = is_open(e) == lazy && (!lazy || may_be_next(s, e)) && place(s, e);
             lazy = lazy && !placed;
             e = placed ? s->head.next : e->next;
             continue;
@@ -290,7 +317,7 @@ static bool register_step(struct wgl_state *s, const struct wgl_op *op)
     }
 }
 
-const struct wgl_model wgl_register = {zero_init, register_step};
+const struct wgl_model wgl_register = {zero_init, register_step, 0};
 
 /* w[0] newest token, w[1] mode, w[2] number of holders, w[3..] holders in ascending order. */
 enum { LOCK_HOLDERS_AT = 3, LOCK_HOLDERS_MAX = WGL_STATE_WORDS - LOCK_HOLDERS_AT };
@@ -358,4 +385,4 @@ static bool lock_step(struct wgl_state *s, const struct wgl_op *op)
     }
 }
 
-const struct wgl_model wgl_lock = {zero_init, lock_step};
+const struct wgl_model wgl_lock = {zero_init, lock_step, 0};

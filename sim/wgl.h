@@ -29,6 +29,8 @@ struct wgl_model {
     void (*init)(struct wgl_state *s);
     /* True when op with its result can happen in state *s; *s becomes the state after it. */
     bool (*step)(struct wgl_state *s, const struct wgl_op *op);
+    /* So many operations that never returned, one after the other, explain whatever such can explain; those that are alike count once. 0: no such bound. */
+    uint32_t open_run_max;
 };
 
 enum wgl_verdict { WGL_OK, WGL_VIOLATION, WGL_UNKNOWN };

@@ -567,6 +567,7 @@ static void told_home(struct node *n, struct group_cache *q, uint64_t index, sli
         home_close(q->home, index);
         break;
     case CACHE_ENTRY_HOLD: home_held(q->home, reader_u32(&r)); break;
+    case CACHE_ENTRY_UNHOLD: home_unheld(q->home, reader_u32(&r)); break;
     default: break;
     }
 }
@@ -619,7 +620,7 @@ void cache_lead(struct node *n, struct node_group *g)
     syn_assert(q->home == NULL);
     node_id_t holders[CACHE_HOLDERS_MAX];
     uint32_t count = cache_sm_holders(q->sm, holders);
-    struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back,
+    struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back, .unholds = true,
                              .keys_max = (n->opt.cache_directory_keys != 0 ? n->opt.cache_directory_keys : DIRECTORY_KEYS) / n->opt.groups + 1};
     struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written, NULL, NULL};
     if (n->opt.cache_back) {
@@ -657,6 +658,16 @@ void cache_due_duty(struct node *n, struct node_group *g)
         q->due_retry_ms = n->now_ms + DUE_RETRY_MS;
     }
     buf_fini(&e);
+}
+
+void cache_home_timers(struct node *n, struct node_group *g)
+{
+    struct group_cache *q = &g->cache;
+    home_clock(q->home, n->now_ms);
+    home_timers(q->home);
+    for (node_id_t node; (node = home_to_forget(q->home)) != 0;) {
+        propose_node(q, CACHE_ENTRY_UNHOLD, node);
+    }
 }
 
 /* Nodes that have left the cluster are no longer waited for. */

@@ -78,6 +78,7 @@ void cache_proposed(struct node *n, struct node_group *g, node_id_t from, slice_
 void cache_unfill(struct node_group *g, slice_t key); /* at its home: whoever has the right to fill the key comes too late */
 void cache_due_duty(struct node *n, struct node_group *g);
 uint64_t cache_next_due_ms(const struct node_group *g);     /* log time */
+void cache_home_timers(struct node *n, struct node_group *g);
 void cache_housekeeping(struct node *n, struct node_group *g);
 void cache_vouched(struct node *n, struct node_group *g, slice_t query);
 bool cache_query_execute(struct node *n, struct node_group *g, slice_t query, struct buf *reply);

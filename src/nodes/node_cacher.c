@@ -262,8 +262,7 @@ void cache_timers(struct node *n)
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         struct home *h = n->groups[i].cache.home;
         if (h != NULL && home_deadline(h) <= n->now_ms) {
-            home_clock(h, n->now_ms);
-            home_timers(h);
+            cache_home_timers(n, &n->groups[i]);
         }
     }
 }

@@ -320,6 +320,10 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
     if (act & HACT_INV) {
         snoop(h, k, CACHE_MSG_INV, copies(k) & ~bit(slot));
     }
+    if (ev == HOME_ACKD) { /* others may come again meanwhile, sent twice */
+        k->awaited_txn = c->m->txn;
+        k->awaited_slot = slot;
+    }
     if (act & HACT_FLUSH) {
         propose_flush(h, k, slot, c->m);
     }
@@ -397,7 +401,8 @@ static void on_flush(struct home *h, uint8_t slot, const struct cache_msg *m)
 {
     struct home_key *k = key_make(h, m->key);
     bool in_log = k->flush_txn == m->txn && k->flush_slot == slot;
-    if (h->active && !h->holders[slot].reported && !in_log) {
+    bool is_out = h->active || (h->o.unholds && !h->holders[slot].held);
+    if (is_out && !h->holders[slot].reported && !in_log) {
         tell_flushed(h, k, slot, m->txn, 0);
     } else {
         step(h, k, HOME_FLUSH, &(struct cause){.slot = slot, .m = m});
@@ -488,12 +493,12 @@ void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uin
 {
     struct home_key *k = key_make(h, key);
     uint8_t slot = home_holder(h, from);
-    bool awaited = k->flush_txn == txn && k->flush_slot == slot;
-    if (awaited) {
+    bool awaits = k->state == HOME_OF || k->state == HOME_XF;
+    if (k->flush_txn == txn && k->flush_slot == slot) {
         k->flush_txn = 0;
         k->flush_slot = NO_SLOT;
     }
-    if (awaited || (k->state != HOME_OF && k->state != HOME_XF)) {
+    if (!awaits || (k->awaited_txn == txn && k->awaited_slot == slot)) {
         step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
     } else {
         tell_flushed(h, k, slot, txn, version); /* one that was sent twice: what this key waits for is not in memory yet */

@@ -14,6 +14,7 @@ struct home_options {
     uint64_t lease_ms;
     uint64_t hash_key;
     bool back;               /* owners may be dirty */
+    bool unholds;            /* with back: it begins without a holder only when memory has forgotten that one (home_to_forget) */
     uint64_t keys_max;       /* of the directory: beyond it the copies of the oldest are called back; 0: no bound */
 };
 
@@ -49,6 +50,9 @@ bool home_is_active(const struct home *h);            /* writes and grants go on
 void home_on(struct home *h, node_id_t from, const struct cache_msg *m);
 void home_vouched(struct home *h, uint64_t begun_ms);
 void home_held(struct home *h, node_id_t node);       /* a HOLD entry was applied */
+/* Whose dirty lines may not come to memory any more: what others are granted from now on could be read already. 0: nobody's; else an UNHOLD is to be proposed. */
+node_id_t home_to_forget(struct home *h);
+void home_unheld(struct home *h, node_id_t node);     /* an UNHOLD entry was applied */
 void home_timers(struct home *h);
 uint64_t home_deadline(const struct home *h);
 bool home_is_listened(const struct home *h);          /* somebody wants to hear of every write */

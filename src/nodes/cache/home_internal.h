@@ -19,6 +19,7 @@ struct holder {
     uint64_t until_ms;       /* its lease ends, by our clock; 0: none was granted in this epoch */
     uint64_t tell_ms;        /* EPOCH is sent again */
     uint64_t listen_seq;     /* greatest of its numbers; odd: it listens */
+    uint64_t forget_ms;      /* UNHOLD may be proposed again */
 };
 
 struct asking { struct list link; uint64_t txn; uint8_t slot; uint8_t kind; };
@@ -35,10 +36,11 @@ struct home_key {
     uint64_t sharers, waiting;
     uint64_t snoop_seq, resend_ms;
     uint64_t flush_txn;      /* in the log; 0: none */
+    uint64_t awaited_txn;    /* OF, XF: the flush that the key waits for */
     uint64_t newest;         /* ticket of the last write that memory has */
     uint32_t writes, tries, key_len;
     uint32_t pins;           /* who looks at it now: it is not freed under their hands */
-    uint8_t state, owner, flush_slot, snoop_kind;
+    uint8_t state, owner, flush_slot, awaited_slot, snoop_kind;
     uint8_t key[];
 };
 

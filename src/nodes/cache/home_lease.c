@@ -7,7 +7,7 @@
 
 #include "utils/mutant.h"
 
-enum { VOUCH_RETRY_MS = 100, TELL_EVERY_MS = 50 };
+enum { VOUCH_RETRY_MS = 100, TELL_EVERY_MS = 50, FORGET_RETRY_MS = 500 };
 
 uint8_t home_holder(const struct home *h, node_id_t node)
 {
@@ -95,7 +95,8 @@ static void try_begin(struct home *h)
     for (uint32_t i = 0; i < h->n_holders; i++) {
         all = all && (h->holders[i].reported || !h->holders[i].held);
     }
-    if (!h->active && (all || h->now_ms >= active_at(h))) {
+    bool may_leave_out = !(h->o.back && h->o.unholds);
+    if (!h->active && (all || (may_leave_out && h->now_ms >= active_at(h)))) {
         h->active = true;
         for (uint32_t i = 0; i < h->n_holders; i++) {
             try_grant(h, &h->holders[i]);
@@ -116,6 +117,28 @@ void home_held(struct home *h, node_id_t node)
     uint8_t slot = home_holder(h, node);
     if (slot != NO_SLOT) {
         h->holders[slot].held = true;
+        try_grant(h, &h->holders[slot]);
+    }
+}
+
+node_id_t home_to_forget(struct home *h)
+{
+    for (uint32_t i = 0; i < h->n_holders && h->o.back && h->o.unholds && !h->active && h->now_ms >= active_at(h); i++) {
+        struct holder *o = &h->holders[i];
+        if (o->held && !o->reported && h->now_ms >= o->forget_ms) {
+            o->forget_ms = h->now_ms + FORGET_RETRY_MS;
+            return o->node;
+        }
+    }
+    return 0;
+}
+
+void home_unheld(struct home *h, node_id_t node)
+{
+    uint8_t slot = home_holder(h, node);
+    if (slot != NO_SLOT) {
+        h->holders[slot].held = h->holders[slot].hold_asked = false;
+        try_begin(h);
         try_grant(h, &h->holders[slot]);
     }
 }
@@ -191,7 +214,7 @@ uint64_t home_deadline(const struct home *h)
 {
     uint64_t at = notices_deadline(h);
     if (!h->active) { /* instants that stay where they are, however often somebody asks meanwhile */
-        at = active_at(h);
+        at = h->now_ms < active_at(h) ? active_at(h) : at;
         for (uint32_t i = 0; i < h->n_holders; i++) {
             const struct holder *o = &h->holders[i];
             at = o->held && !o->reported && o->tell_ms < at ? o->tell_ms : at;
