@@ -352,6 +352,39 @@ static void test_model(void **state)
     buf_fini(&saved);
 }
 
+/* A snapshot with any bit turned or any end cut off is refused, or restores to something whole. */
+static void test_damaged_snapshot(void **state)
+{
+    (void)state;
+    struct buf saved = {0};
+    for (uint32_t i = 0; i < 4; i++) {
+        fill_and_delete(i, 20);
+        right(mem_key(i + 20), FILL_MS);
+    }
+    assert_true(fill(mem_key(9), right(mem_key(9), FILL_MS)));
+    cache_sm_snapshot_begin(mem.sm[0]);
+    while (!cache_sm_snapshot_step(mem.sm[0], 1000, &saved)) {
+    }
+    uint32_t whole = 0;
+    for (size_t bit = 0; bit < saved.len * 8; bit++) {
+        struct cache_sm *m = mem_new(3, 0);
+        saved.ptr[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (cache_sm_restore_piece(m, buf_slice(&saved)) && cache_sm_restore_end(m)) {
+            cache_sm_check(m);
+            whole++;
+        }
+        cache_sm_free(m);
+        saved.ptr[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_true(whole < saved.len * 8);
+    for (size_t n = 0; n < saved.len; n++) {
+        struct cache_sm *m = mem_new(3, 0);
+        assert_false(cache_sm_restore_piece(m, slice_of(saved.ptr, n)) && cache_sm_restore_end(m));
+        cache_sm_free(m);
+    }
+    buf_fini(&saved);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +395,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_due_keeps_it, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_stale, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_bounds, mem_begin, mem_end),
+        cmocka_unit_test_setup_teardown(test_damaged_snapshot, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_model, mem_begin, mem_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
