@@ -65,6 +65,8 @@ static void put_publish(struct buf *b)
         it.delay_ms = below(5) == 0 ? below(300) : 0;
         it.key_hash = (uint32_t)below(4);
         it.dedup = below(3) == 0 ? name() : SLICE_NONE;
+        it.guard = below(4) == 0 ? name() : SLICE_NONE;
+        it.token = it.guard.len > 0 ? below(20) : 0;
         it.trim_maxlen = it.topic == 4 && below(3) == 0 ? below(30) : UINT64_MAX;
         it.flags = it.topic == 4 && below(4) == 0 ? (uint8_t)(2 + 2 * below(2)) : 0;
         it.id = (struct stream_id){1700000000000 + below(100000), below(3)};
