@@ -196,6 +196,7 @@ static void group_notice(struct node *n, struct node_group *g)
         g->ready = true;
         lock_sm_lead(g->locks, group_log_now(n, g));
         cache_lead(n, g);
+        members_tell_of(n, g);
     }
 }
 

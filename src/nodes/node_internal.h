@@ -381,7 +381,12 @@ bool members_change(struct node *n, struct node_group *g, const struct consensus
 void members_snapshot(const struct node *n, struct buf *out);
 bool members_restore(struct node *n, struct reader *r);
 void members_announce(struct node *n, struct node_peer *to);
+/* Keeps a quiet link heard, and tells of one group that is led here, each time of the next; _next once for all peers. */
+void members_keepalive_next(struct node *n);
 void members_keepalive(struct node *n, struct node_peer *to);
+/* Whoever has no replica of a group that is led here hears so at once: this peer of all, all peers of this one. */
+void members_tell_led(struct node *n, struct node_peer *to);
+void members_tell_of(struct node *n, const struct node_group *g);
 void members_on_placement(struct node *n, const struct peer_placement *p);
 /* A group begins with the members that the cluster was created with (node_rejoin.c): until every group has had a leader none is added or
  * removed. Asked of the leader of group 0. */

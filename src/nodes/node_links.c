@@ -197,6 +197,7 @@ static void hello_accepted(struct node *n, struct link *l, const struct peer_hel
     p->gone_told = false;
     node_log(n, LOG_INFO, "linked with %s%s", node_name_of(n, h->node), h->fresh ? ", which started empty" : "");
     members_announce(n, p);
+    members_tell_led(n, p);
     n->parked_retry_ms = 0;
     for (uint32_t i = 0; i < n->opt.groups; i++) {
         struct node_group *g = &n->groups[i];
@@ -449,6 +450,7 @@ void links_timers(struct node *n)
     if (keepalive) {
         n->keepalive_ms = n->now_ms + n->opt.election_ms_max;
         links_drop_mute(n);
+        members_keepalive_next(n);
     }
     for (uint32_t i = 0; i < n->n_peers; i++) {
         struct node_peer *p = &n->peers[i];

@@ -401,22 +401,49 @@ void members_announce(struct node *n, struct node_peer *to)
     buf_fini(&op);
 }
 
-/* Keeps a quiet link heard, and tells in turn who leads which group. */
-void members_keepalive(struct node *n, struct node_peer *to)
+static void tell_leader(struct node *n, struct node_peer *to, const struct node_group *g)
 {
     struct buf config = {0};
-    n->gossip_at = (n->gossip_at + 1) % n->opt.groups;
-    struct node_group *g = &n->groups[n->gossip_at];
-    for (uint32_t i = 0; i < n->opt.groups && !group_leads(g); i++) {
-        n->gossip_at = (n->gossip_at + 1) % n->opt.groups;
-        g = &n->groups[n->gossip_at];
-    }
     struct peer_msg m = {.kind = PEER_PLACEMENT};
     consensus_config_encode(&g->placement, &config);
     m.u.placement = (struct peer_placement){
         .group = g->id, .leader = group_leads(g) ? n->opt.self : 0, .term = g->term, .config = buf_slice(&config)};
     links_send(n, to, &m);
     buf_fini(&config);
+}
+
+/* Once for all peers: were each told of another group, some might never hear of some. */
+void members_keepalive_next(struct node *n)
+{
+    uint32_t at = n->gossip_at;
+    do {
+        at = (at + 1) % n->opt.groups;
+    } while (at != n->gossip_at && !group_leads(&n->groups[at]));
+    n->gossip_at = at;
+}
+
+void members_keepalive(struct node *n, struct node_peer *to)
+{
+    tell_leader(n, to, &n->groups[n->gossip_at]);
+}
+
+void members_tell_led(struct node *n, struct node_peer *to)
+{
+    for (uint32_t i = 0; i < n->opt.groups; i++) {
+        const struct node_group *g = &n->groups[i];
+        if (group_leads(g) && config_find(&g->placement, to->member.id) < 0) {
+            tell_leader(n, to, g);
+        }
+    }
+}
+
+void members_tell_of(struct node *n, const struct node_group *g)
+{
+    for (uint32_t i = 0; i < n->n_peers; i++) {
+        if (peer_linked(&n->peers[i]) && config_find(&g->placement, n->peers[i].member.id) < 0) {
+            tell_leader(n, &n->peers[i], g);
+        }
+    }
 }
 
 void members_on_placement(struct node *n, const struct peer_placement *p)
@@ -426,8 +453,12 @@ void members_on_placement(struct node *n, const struct peer_placement *p)
     }
     struct node_group *g = &n->groups[p->group];
     if (!g->hosted && p->term >= g->term) {
+        bool other = g->leader != p->leader;
         g->term = p->term;
         g->leader = p->leader;
+        if (other) {
+            cacher_home_changed(n->cache.cacher, g->id);
+        }
     }
 }
 

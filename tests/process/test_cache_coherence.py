@@ -1,8 +1,9 @@
 """Coherence over nodes: what is written at one is read at all, the states of a line by CACHE.STATE, CACHE.INVALIDATE, and who is evicted."""
 import threading
+import time
 
 from cache_history import Counters, Op, check
-from harness import Cluster, wait_for
+from harness import SLOW, Cluster, wait_for
 from resp import as_map, encode
 
 BACK = {'CACHE_WRITE_POLICY': 'back', 'CACHE_FLUSH_INTERVAL': '60000', 'CACHE_LEASE': '60000'}
@@ -263,3 +264,13 @@ def test_cache_evicts_dirty_lines_to_memory():
         assert clients[1].cmd('GET', 'p1999') == 'v1999'
         for i in range(500):
             assert clients[1 + i % 2].cmd('GET', f'k{i}') == f'v{i}'
+
+
+def test_cache_read_where_there_is_no_replica():
+    """Of five nodes each has some groups only; it knows whom to ask for the others as soon as they are led."""
+    for _ in range(3):
+        with Cluster(5) as cluster:
+            clients = settled(cluster)
+            began = time.monotonic()
+            assert [[client.cmd('GET', f'k{i}') for i in range(20)] for client in clients] == [[None] * 20] * 5
+            assert time.monotonic() - began < 1 * SLOW, 'somebody waited to hear of a leader'
