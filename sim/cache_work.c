@@ -41,10 +41,9 @@ void cache_sim_open(struct sim *s)
     syn_assert(q != NULL);
     s->cache = q;
     prng_init(&q->prng, s->o.seed ^ 0x5bd1e995c3a5c85cull);
-    uint64_t drawn = prng_below(&q->prng, 100);
     uint32_t work = s->o.work;
-    q->alone = work == SIM_WORK_CACHE || (work == 0 && drawn < 30);
-    q->on = q->alone || work == SIM_WORK_ALL || (work == 0 && drawn < 40);
+    q->alone = work == SIM_WORK_CACHE;
+    q->on = q->alone || work == SIM_WORK_ALL;
     draw_options(s, q);
     name_keys(q);
     q->cap_asks = q->cap_events = 256;

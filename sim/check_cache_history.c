@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BUDGET = 4000000, MODEL_LAPSE = CSIM_KINDS_END, MODEL_LOSS };
+enum { BUDGET = 300000, MODEL_LAPSE = CSIM_KINDS_END, MODEL_LOSS };
 #define ANY UINT64_MAX     /* a result that nobody learned; a time to live of which only memory knows */
 
 /* The value's hash (0: none), its length or number, the earliest end of its time to live (0: none), the newest token, the newest loss. */
@@ -291,8 +291,8 @@ static void check_key(struct sim *s, uint32_t key, struct history *h)
     trace_history(s, h, blocked);
     const struct sim_op *o = &s->ops[q->events[e].op];
     if (v == WGL_UNKNOWN) {
-        s->r->unknown++;
-        TRACE(s, "unknown: %s, %zu operations, %zu placed, stuck at event %llu", q->keys[key].name, h->n, deepest, (unsigned long long)e);
+        s->r->undecided++;
+        TRACE(s, "unknown: %s (%s), %zu operations, %zu placed, stuck at event %llu", q->keys[key].name, q->back ? "back" : "through", h->n, deepest, (unsigned long long)e);
         return;
     }
     sim_fail(s, "MC3: %s (%s) is not linearizable: %zu of %zu placed, stuck at event %llu (kind %u, client %u, called %llu us, answered %llu us)", q->keys[key].name,

@@ -95,6 +95,7 @@ struct sim_result {
     uint64_t fired[FAULT_COUNT];
     uint64_t events, steps, frames, ops, grants, entries, checked_ops, unknown, virtual_ms;
     uint64_t publishes, deliveries, redelivered, acks, dead, holes;
+    uint64_t undecided;    /* histories of keys of the cache whose search was not done within its steps */
     uint64_t lost_lines, lost_at_stop; /* of the cache: dirty when their owner died or its lease was over; when it was asked to stop */
     uint64_t snapshots, installs, elections, restarts, answers_ok, answers_error, answers_uncertain;
 };

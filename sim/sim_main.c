@@ -373,6 +373,8 @@ static void print_text(const struct command *c, const struct totals *t, double t
     printf("published %llu, delivered %llu, of which again %llu, acknowledged %llu, dead %llu, damaged %llu\n", (unsigned long long)s->publishes,
            (unsigned long long)s->deliveries, (unsigned long long)s->redelivered, (unsigned long long)s->acks, (unsigned long long)s->dead,
            (unsigned long long)s->holes);
+    printf("dirty lines of the cache that were given up %llu, at a stop %llu; histories of keys undecided %llu\n", (unsigned long long)s->lost_lines,
+           (unsigned long long)s->lost_at_stop, (unsigned long long)s->undecided);
     printf("faults:");
     for (uint32_t f = 0; f < FAULT_COUNT; f++) {
         printf(" %s %llu", fault_name((enum sim_fault)f), (unsigned long long)s->fired[f]);
