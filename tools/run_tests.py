@@ -19,6 +19,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEEDS, SEEDS_ASAN, SEEDS_LONG = 1500, 60, 50000
+CACHE_SHARE = 5  # of as many seeds with locks and queues one is of the cache
 PIPED = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'errors': 'replace'}
 
 
@@ -146,6 +147,9 @@ def simulator(folder, options, tally):
     seeds = SEEDS_LONG if options.long else SEEDS if options.variant == 'release' else SEEDS_ASAN
     say(f'simulator, {seeds} seeds')
     simulate(found[0], ['--seeds', f'1..{seeds}', '--jobs', '2'], seeds, 'simulator', tally)
+    share = max(seeds // CACHE_SHARE, 1)
+    say(f'simulator, {share} seeds of the cache')
+    simulate(found[0], ['--work', 'cache', '--seeds', f'1..{share}', '--jobs', '2'], share, 'simulator, cache', tally)
     code, _ = run([found[0], '--canary', 'sync-lie', '--seeds', '1..200', '--quiet'], keep=True)
     print('simulator: the canary was ' + ('caught' if code == 1 else 'NOT caught'))
     tally.add(int(code == 1), int(code != 1), 'simulator, canary')

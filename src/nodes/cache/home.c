@@ -349,6 +349,10 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over)
 {
     k->waiting &= ~bit(slot);
+    if (dirty != NULL && k->owner != slot) { /* a former owner that shares, and was not told yet that memory has it: others may still have to answer */
+        propose_flush(h, k, slot, dirty);
+        dirty = NULL;
+    }
     bool inv = k->snoop_kind == CACHE_MSG_INV;
     struct cause c = {.slot = slot, .m = dirty};
     if (over && h->o.back && !MUTANT("S66") && k->owner == slot && (k->state == HOME_OS || k->state == HOME_X)) {
