@@ -133,8 +133,8 @@ static void test_a_write_where_a_value_is_needs_no_message(void **state)
     now_ms += 600;
     cacher_clock(cacher, now_ms, now_ms);
     run("GETDEL", NULL);
-    assert_non_null(last(CACHE_MSG_UPGR));
-    absent(CACHE_MSG_UPGR, CACHE_GRANT_M, 2, 9);
+    assert_non_null(last(CACHE_MSG_GETX));
+    absent(CACHE_MSG_GETX, CACHE_GRANT_M, 2, 9);
     assert_string_equal((char *)replied.ptr, "_\r\n");
     n_sent = 0;
     m.txn = 0;
