@@ -70,6 +70,7 @@ WHAT = {
     'S54': 'a message that dies is gone',
     'S55': 'a publish that is tried again is stored twice',
     'S57': 'data that was sent before an invalidation is installed after it',
+    'S58': 'the line of a write is owned although it was invalidated since',
     'S59': 'an invalidation is acknowledged by who still waits for data, and forgotten',
     'S60': 'who asks to upgrade is believed to have a copy',
     'S61': 'a dirty owner answers a snoop without its value',

@@ -444,7 +444,7 @@ void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enu
     if (f->writes > 0) {
         return;
     }
-    bool snooped = f->snoop_epoch == epoch && f->snoop_seq > seq;
+    bool snooped = f->snoop_epoch == epoch && f->snoop_seq > seq && !MUTANT("S58");
     bool ours = outcome == CACHER_DONE_OWNED && epoch == g->epoch && lease_lives(c, g) && !snooped && !f->unsure && l->version == version &&
                 version == f->newest;
     bool failed = outcome == CACHER_NOT_DONE && !f->unsure && l->life == g->life && lease_lives(c, g);
