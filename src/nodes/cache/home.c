@@ -240,7 +240,8 @@ struct cause { uint8_t slot; uint8_t kind; uint64_t txn, version; const struct c
 
 static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c);
 
-/* The name of a stable state is who has copies: one that gave its copy up for a write is none of them. */
+/* The name of a stable state is who has copies: one that gave its copy up for a write is none of them. Who asked to own keeps the copy it may have, until it owns:
+ * what it asked may be a copy of an older question, and it reads on. */
 static void rename_state(struct home_key *k)
 {
     if (is_stable(k)) {
@@ -248,11 +249,11 @@ static void rename_state(struct home_key *k)
     }
 }
 
-/* With write-back: whoever is granted a line before a command over several keys is in memory could write what that command then takes away, and before the
- * flush of a former home's owner is, could read what that changes. */
+/* With write-back: whoever is granted a line before a command over several keys is in memory could write what that command then takes away, and before a
+ * flush is, could read what that changes: its owner may have crashed since. */
 static bool must_wait(const struct home *h, const struct home_key *k)
 {
-    return h->o.back && (k->writes > 0 || (k->flush_txn != 0 && k->owner == NO_SLOT && is_stable(k)));
+    return h->o.back && (k->writes > 0 || (k->flush_txn != 0 && is_stable(k)));
 }
 
 static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
@@ -400,13 +401,17 @@ static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
     request(h, k, slot, m->kind, m->txn);
 }
 
-/* Of who has not reported until this home had to begin: others may have read what memory had instead, so what it writes is lost. */
+/* Of who has not reported until this home had to begin: others may have read what memory had instead, so what it writes is lost, however often it comes. */
 static void on_flush(struct home *h, uint8_t slot, const struct cache_msg *m)
 {
     struct home_key *k = key_make(h, m->key);
+    struct holder *o = &h->holders[slot];
     bool in_log = k->flush_txn == m->txn && k->flush_slot == slot;
-    bool is_out = h->active || (h->o.unholds && !h->holders[slot].held);
-    if (is_out && !h->holders[slot].reported && !in_log) {
+    bool is_out = h->active || (h->o.unholds && !o->held);
+    if (is_out && !o->reported && !in_log && m->txn > o->refused_txn) {
+        o->refused_txn = m->txn;
+    }
+    if (m->txn <= o->refused_txn && !in_log) {
         tell_flushed(h, k, slot, m->txn, 0);
     } else {
         step(h, k, HOME_FLUSH, &(struct cause){.slot = slot, .m = m});
@@ -502,7 +507,11 @@ void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uin
         k->flush_txn = 0;
         k->flush_slot = NO_SLOT;
     }
-    if (!awaits || (k->awaited_txn == txn && k->awaited_slot == slot)) {
+    bool ours = awaits && k->awaited_txn == txn && k->awaited_slot == slot;
+    if (ours && k->state == HOME_XF && k->waiting != 0) {
+        k->state = HOME_X; /* others have not answered yet */
+    }
+    if (!awaits || ours) {
         step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
     } else {
         tell_flushed(h, k, slot, txn, version); /* one that was sent twice: what this key waits for is not in memory yet */

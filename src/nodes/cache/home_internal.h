@@ -19,6 +19,7 @@ struct holder {
     uint64_t until_ms;       /* its lease ends, by our clock; 0: none was granted in this epoch */
     uint64_t tell_ms;        /* EPOCH is sent again */
     uint64_t listen_seq;     /* greatest of its numbers; odd: it listens */
+    uint64_t refused_txn;    /* flushes up to this one came too late for this home */
     uint64_t forget_ms;      /* UNHOLD may be proposed again */
 };
 

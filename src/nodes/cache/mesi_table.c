@@ -342,7 +342,7 @@ const struct home_cell HOME_TABLE[HOME_STATES][HOME_EVENTS] = {
         [HOME_ACK] = {HOME_XF, 0},
         [HOME_ACKD] = {HOME_XF, HACT_FLUSH},
         [HOME_FLUSH] = {HOME_XF, HACT_FLUSH},
-        [HOME_FLUSHED] = {HOME_I, HACT_CLEAR | HACT_TELL | HACT_NEXT},
+        [HOME_FLUSHED] = {HOME_I, HACT_TELL | HACT_NEXT},
         [HOME_OVER] = {HOME_XF, 0},
         [HOME_FENCED] = {HOME_XF, 0},
     },
