@@ -104,6 +104,7 @@ void one_start(struct one_node *o, uint32_t members)
     *n = (struct node_options){.self = 1, .seed = 7, .n_members = members, .groups = 2, .replication_factor = 3, .virtual_nodes = 16,
                                .election_ms_min = 150, .election_ms_max = 300, .heartbeat_ms = 50, .request_timeout_ms = 500,
                                .lock_ttl_ms = 5000, .num_partitions = 6, .max_deliver = 3, .ack_timeout_ms = 5000, .resp_port = 7379, .http_port = 8000, .snapshot_log_bytes = 1 << 20,
+                               .cache_entries = 1000, .cache_lease_ms = 2000, .cache_flush_ms = 200,
                                .sim_checks = true};
     for (uint32_t i = 0; i < members; i++) {
         n->members[i].id = i + 1;

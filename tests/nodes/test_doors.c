@@ -128,6 +128,24 @@ static void test_wait_ends_with_its_connection(void **state)
     assert_has(one_ask(o, 1, "LOCK.INFO w"), "$12\r\nqueue_length\r\n:0\r\n");
 }
 
+/* The line of who waits is looked at once a second: what ends in between, a wait or somebody's right, ends then. */
+static void test_lease_waits_end_in_time(void **state)
+{
+    struct one_node *o = *state;
+    assert_has(one_ask(o, 1, "CACHE.LEASE k FILL 1500"), "fill");
+    one_send(o, 2, "CACHE.LEASE k WAIT 1200\r\n");
+    one_run(o, 1150);
+    assert_string_equal(one_take(o, 2), "");
+    one_run(o, 100);
+    assert_has(one_take(o, 2), "wait_ms");
+    one_send(o, 2, "CACHE.LEASE k WAIT 60000\r\n");
+    one_run(o, 400);
+    assert_has(one_take(o, 2), "fill");
+    one_send(o, 1, "CACHE.LEASE k FILL 1200 WAIT 60000\r\n");
+    one_run(o, 5100);
+    assert_has(one_take(o, 1), "fill");
+}
+
 static void test_deadlock_names_its_cycle(void **state)
 {
     struct one_node *o = *state;
@@ -238,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replies_keep_the_order_of_commands, begin, end),
         cmocka_unit_test_setup_teardown(test_connection_owned_lock_ends_with_it, begin, end),
         cmocka_unit_test_setup_teardown(test_wait_ends_with_its_connection, begin, end),
+        cmocka_unit_test_setup_teardown(test_lease_waits_end_in_time, begin, end),
         cmocka_unit_test_setup_teardown(test_deadlock_names_its_cycle, begin, end),
         cmocka_unit_test_setup_teardown(test_deadlock_over_groups, begin, end),
         cmocka_unit_test_setup_teardown(test_session_reaches_other_groups, begin, end),

@@ -390,6 +390,8 @@ static bool line_says_absent(struct node *n, const struct lease_wait *w)
 
 static void parked_look(struct node *n, struct lease_wait *w)
 {
+    bool looks = n->now_ms >= w->look_ms;
+    w->look_ms = looks ? n->now_ms + LOOK_MS : w->look_ms;
     uint64_t next_ms = w->held_ms < w->look_ms ? w->held_ms : w->look_ms;
     list_each_safe(it, &w->callers) {
         struct lease_caller *l = CONTAINER_OF(it, struct lease_caller, link);
@@ -401,13 +403,9 @@ static void parked_look(struct node *n, struct lease_wait *w)
     }
     if (list_empty(&w->callers)) {
         wait_free(n->doors->cache, w);
-    } else if (n->now_ms >= w->held_ms || (n->now_ms >= w->look_ms && !line_says_absent(n, w))) {
+    } else if (n->now_ms >= w->held_ms || (looks && !line_says_absent(n, w))) {
         round_begin(n, w);
     } else {
-        if (n->now_ms >= w->look_ms) {
-            w->look_ms = n->now_ms + LOOK_MS;
-            next_ms = w->look_ms < next_ms || next_ms <= n->now_ms ? w->look_ms : next_ms;
-        }
         wake_at(n, next_ms);
     }
 }
