@@ -469,8 +469,10 @@ uint64_t group_deadline(const struct node *n, const struct node_group *g)
     if (g->role == ROLE_LEADER && g->ready) {
         uint64_t locks = g->due_index == 0 ? wake_at(n, g, lock_sm_next_due_ms(g->locks), g->due_retry_ms) : UINT64_MAX;
         uint64_t queue = wake_at(n, g, queue_next_due_ms(g), g->q.due_retry_ms);
+        uint64_t cache = wake_at(n, g, cache_next_due_ms(g), g->cache.due_retry_ms);
         at = locks < at ? locks : at;
         at = queue < at ? queue : at;
+        at = cache < at ? cache : at;
         uint64_t fills = fills_deadline(&g->q);
         at = fills < at ? fills : at;
     }

@@ -146,6 +146,17 @@ static void test_lease_waits_end_in_time(void **state)
     assert_has(one_take(o, 1), "fill");
 }
 
+/* Nobody asks for it, and its group has gone to sleep long before. */
+static void test_a_key_expires_in_time(void **state)
+{
+    struct one_node *o = *state;
+    assert_has(one_ask(o, 1, "SET k v PX 20000"), "+OK");
+    one_run(o, 19900);
+    assert_has(one_ask(o, 1, "CACHE.STATS"), "memory_expired\r\n:0\r\n");
+    one_run(o, 200);
+    assert_has(one_ask(o, 1, "CACHE.STATS"), "memory_expired\r\n:1\r\n");
+}
+
 static void test_deadlock_names_its_cycle(void **state)
 {
     struct one_node *o = *state;
@@ -257,6 +268,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_connection_owned_lock_ends_with_it, begin, end),
         cmocka_unit_test_setup_teardown(test_wait_ends_with_its_connection, begin, end),
         cmocka_unit_test_setup_teardown(test_lease_waits_end_in_time, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_key_expires_in_time, begin, end),
         cmocka_unit_test_setup_teardown(test_deadlock_names_its_cycle, begin, end),
         cmocka_unit_test_setup_teardown(test_deadlock_over_groups, begin, end),
         cmocka_unit_test_setup_teardown(test_session_reaches_other_groups, begin, end),
