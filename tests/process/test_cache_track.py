@@ -3,6 +3,7 @@ import json
 
 from harness import SLOW, Cluster, wait_for
 from resp import RespError
+from test_cache_coherence import LONG, settled
 
 
 def error_of(client, *words):
@@ -13,7 +14,8 @@ def error_of(client, *words):
 
 
 def test_a_write_anywhere_invalidates_what_was_read():
-    with Cluster(3) as cluster, cluster.nodes[0].client(proto=3) as reader, cluster.nodes[1].client() as other:
+    with Cluster(3, env=LONG) as cluster, cluster.nodes[0].client(proto=3) as reader:
+        other = settled(cluster)[1]
         assert reader.cmd('CLIENT', 'TRACKING', 'ON') == 'OK'
         for value in range(50):
             other.cmd('SET', 'price', value)
@@ -28,7 +30,8 @@ def test_a_write_anywhere_invalidates_what_was_read():
 
 def test_the_push_comes_before_the_writer_is_answered():
     """The reader's socket has the push when the writer has its reply: nothing is waited for."""
-    with Cluster(3) as cluster, cluster.nodes[0].client(proto=3) as reader, cluster.nodes[1].client() as writer:
+    with Cluster(3, env=LONG) as cluster, cluster.nodes[0].client(proto=3) as reader:
+        writer = settled(cluster)[1]
         reader.cmd('CLIENT', 'TRACKING', 'ON')
         late = 0
         for value in range(200):
@@ -44,7 +47,8 @@ def test_the_push_comes_before_the_writer_is_answered():
 
 def test_what_takes_a_copy_tells_of_it():
     """An own write, DEL, MGET's keys, the end of a time to live, and FLUSHALL."""
-    with Cluster(3) as cluster, cluster.nodes[2].client(proto=3) as reader, cluster.nodes[1].client() as other:
+    with Cluster(3, env=LONG) as cluster, cluster.nodes[2].client(proto=3) as reader:
+        other = settled(cluster)[1]
         reader.cmd('CLIENT', 'TRACKING', 'ON')
         reader.cmd('SET', 'own', '1')
         reader.cmd('GET', 'own')
@@ -56,7 +60,7 @@ def test_what_takes_a_copy_tells_of_it():
         assert reader.read_push(5 * SLOW) == ['invalidate', ['b']]
         other.cmd('SET', 'c', 'now there')
         assert reader.read_push(5 * SLOW) == ['invalidate', ['c']]
-        reader.cmd('SET', 'short', 'x', 'PX', 400)
+        reader.cmd('SET', 'short', 'x', 'PX', int(1500 * SLOW))
         assert reader.cmd('GET', 'short') == 'x'
         assert reader.read_push(10 * SLOW) == ['invalidate', ['short']]
         assert reader.cmd('GET', 'a') == '1'
@@ -65,7 +69,7 @@ def test_what_takes_a_copy_tells_of_it():
 
 
 def test_noloop_optin_optout():
-    with Cluster(1) as cluster, cluster.nodes[0].client(proto=3) as reader, cluster.nodes[0].client() as other:
+    with Cluster(1, env=LONG) as cluster, cluster.nodes[0].client(proto=3) as reader, cluster.nodes[0].client() as other:
         reader.cmd('CLIENT', 'TRACKING', 'ON', 'NOLOOP')
         reader.cmd('GET', 'k')
         reader.cmd('SET', 'k', 'own')

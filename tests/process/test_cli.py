@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from harness import BINARY, SLOW, Cluster, acquire, wait_for
+from test_cache_coherence import LONG
 
 
 def environment(cluster, node=0):
@@ -120,7 +121,7 @@ def test_a_short_bench_prints_json():
 
 def test_cache_by_the_command_line():
     """Values through pipes unchanged, a table of who has the key, and exit codes."""
-    with Cluster(3) as cluster:
+    with Cluster(3, env=LONG) as cluster:
         value = bytes(range(256)) * 40 + b'\n'
         done = subprocess.run([BINARY, 'cache', 'set', 'blob', '-'], input=value, capture_output=True, check=False, env=environment(cluster), timeout=30 * SLOW)
         assert (done.returncode, done.stdout) == (0, b'OK\n'), done
