@@ -1,7 +1,8 @@
 """The commands that test_cache.py sends to a Redis server and to a cluster, each line to the next node: scenarios that begin with nothing, as one types them.
 
 In front of a command: '!difference,... ' says that replies differ in what test_cache.py's table knows under that name. A word in quotes may be empty. WALK is
-no command: a whole SCAN, page by page, each page at the next node; all its keys, sorted. GO is none either: it waits until the given key is not there.
+no command: a whole SCAN, page by page, each page at the next node; all its keys, sorted. GO is none either: it waits until the given key is not there,
+SIZE until DBSIZE says so many keys (what has expired counts until it is deleted).
 """
 
 SCENARIOS = {
@@ -438,7 +439,7 @@ SCENARIOS = {
         GO h
         KEYS h
         TYPE h
-        DBSIZE
+        SIZE 4
     ''',
     'keys': r'''
         KEYS *

