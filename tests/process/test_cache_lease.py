@@ -5,12 +5,12 @@ import signal
 import threading
 import time
 
-from harness import SLOW, Cluster, expect_error, retry, wait_for
+from harness import CALM, SLOW, Cluster, expect_error, retry, wait_for
 from resp import RespError, as_map, encode
 from test_cache_coherence import clients_of, home, settled
 
-THROUGH = {}
-BACK = {'CACHE_WRITE_POLICY': 'back', 'CACHE_FLUSH_INTERVAL': '60000'}
+THROUGH = CALM
+BACK = {**CALM, 'CACHE_WRITE_POLICY': 'back', 'CACHE_FLUSH_INTERVAL': '60000'}
 POLICIES = (THROUGH, BACK)
 LONG = int(30000 * SLOW)
 NOTHING_DONE = ('LOADING', 'NOQUORUM', 'CLUSTERDOWN', 'BUSY')
@@ -217,7 +217,7 @@ def home_of(cluster, key):
 
 def test_lease_is_not_given_to_who_is_gone():
     """One asks and hangs up while its entry is on its way: its node gives the right up."""
-    with Cluster(3) as cluster:
+    with Cluster(3, env=CALM) as cluster:
         settled(cluster)
         node = home_of(cluster, 'k')
         look = node.client()
@@ -261,7 +261,7 @@ def test_lease_gives_a_stale_copy_with_its_age():
                 began = time.monotonic()
                 end()
                 wait_for('it to go', lambda: c.cmd('GET', 'k') is None)
-                token = lease(c, 'k', 'STALE', LONG)['token']
+                token = lease(c, 'k', 'STALE', LONG, 'FILL', 600000)['token']
                 for client in (a, b, c):
                     stale = lease(client, 'k', 'STALE', LONG, 'WAIT', LONG)
                     age = (time.monotonic() - began) * 1000

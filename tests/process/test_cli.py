@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from harness import BINARY, SLOW, Cluster, acquire, wait_for
+from harness import BINARY, CALM, SLOW, Cluster, acquire, wait_for
 from test_cache_coherence import LONG
 
 
@@ -70,14 +70,16 @@ def test_lock_run_holds_while_the_command_runs():
 
 
 def test_lock_run_renews_beyond_the_ttl():
-    with Cluster(3) as cluster:
-        child = subprocess.Popen([BINARY, 'lock', 'run', '--ttl', '600', 'long', '--', 'sh', '-c', 'echo up; sleep 3'],
-                                 stdout=subprocess.PIPE, text=True, env=environment(cluster))
+    ttl = 1.5 * SLOW
+    with Cluster(3, env=CALM) as cluster:
+        child = subprocess.Popen([BINARY, 'lock', 'run', '--ttl', str(int(ttl * 1000)), 'long', '--', 'sh', '-c', 'echo up; read line'],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(cluster))
         assert child.stdout.readline().strip() == 'up'
-        client, deadline = cluster.nodes[1].client(), time.monotonic() + 2
+        client, deadline = cluster.nodes[1].client(), time.monotonic() + 2 * ttl
         while time.monotonic() < deadline:
             assert 'long' in str(client.cmd('LOCK.LIST')), 'lost while the command ran'
-        assert child.wait(20 * SLOW) == 0
+        child.communicate('go\n', timeout=20 * SLOW)
+        assert child.returncode == 0
 
 
 def test_lock_run_ends_the_command_when_the_lock_is_lost():
