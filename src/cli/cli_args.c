@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TTL_MS_MAX (100ull * 366 * 24 * 60 * 60 * 1000) /* of a key; of a lock the node has a limit of its own */
-
 #define AT(field) offsetof(struct cli_options, field)
 const struct cli_option CLI_OPTIONS[] = {
     {"nodes", 'n', OPT_TEXT, AT(nodes), 0, 0, "HOST:PORT,...", "RESP addresses to try in turn (SYNAXIS_NODES)"},
@@ -23,7 +21,7 @@ const struct cli_option CLI_OPTIONS[] = {
     {"help", 'h', OPT_FLAG, AT(help), 0, 0, NULL, "print this help"},
     {"watch", 'w', OPT_FLAG, AT(watch), 0, 0, NULL, "print again and again until interrupted"},
     {"interval", 0, OPT_DURATION, AT(interval_ms), 50, 3600000, "TIME", "between two prints of --watch (default 1s)"},
-    {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, TTL_MS_MAX, "TIME", "time to live of the lock, session or key"},
+    {"ttl", 0, OPT_DURATION, AT(ttl_ms), LIMIT_TTL_MS_MIN, LIMIT_EXPIRY_MS, "TIME", "time to live of the lock, session or key"},
     {"wait", 0, OPT_DURATION, AT(wait_ms), 0, LIMIT_TTL_MS, "TIME", "wait this long for the lock"},
     {"mode", 0, OPT_TEXT, AT(mode), 0, 0, "MODE", "exclusive (default) or shared"},
     {"owner", 0, OPT_TEXT, AT(owner), 0, 0, "ID", "owner of the lock (default: this process)"},

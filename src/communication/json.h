@@ -43,6 +43,8 @@ bool json_list_text(struct json_in *in, const char *name, size_t i, size_t bytes
 bool json_pairs(struct json_in *in, const char *name, size_t max, bool (*fn)(void *arg, slice_t key, slice_t value), void *arg);
 /* Appends a field's bytes: of base64 when "encoding" beside it says so; other JSON than a string is taken as its text. */
 bool json_bytes(struct json_in *in, const char *name, size_t bytes_max, struct buf *out);
+/* The same, and bytes in the form that json_put_string writes: {"encoding":"base64","data":"..."}. */
+bool json_value(struct json_in *in, const char *name, size_t bytes_max, struct buf *out);
 
 /* Writing. A string that is not UTF-8 (or holds NUL) becomes {"encoding":"base64","data":"..."}. */
 void json_put_string(struct buf *out, slice_t s);

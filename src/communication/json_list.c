@@ -124,3 +124,12 @@ bool json_bytes(struct json_in *in, const char *name, size_t bytes_max, struct b
     }
     return out->len - at <= bytes_max || fail(in, "%s is larger than %zu bytes", name, bytes_max);
 }
+
+bool json_value(struct json_in *in, const char *name, size_t bytes_max, struct buf *out)
+{
+    struct json_in coded = {.root = json_object_get(in->root, name)};
+    if (json_object_size(coded.root) != 2 || !json_has(&coded, "encoding") || !json_has(&coded, "data")) {
+        return json_bytes(in, name, bytes_max, out);
+    }
+    return json_bytes(&coded, "data", bytes_max, out) || fail(in, "%s.%.200s", name, coded.why);
+}

@@ -32,6 +32,7 @@
     X(FENCED, 412, "A newer fencing token than the given one was granted.", "Stop: the lock was lost; acquire anew.") \
     X(FULL, 507, "The disk or its reserve is full; nothing was done.", "Free space; reads and releases go on.")       \
     X(LIMIT, 422, "A bound was reached; the text names it.", "Stay below it; docs/settings.md lists what can be set.") \
+    X(NOKEY, 404, "There is no such key, or its time to live is over.", "Read it from where it comes from, or set it.")   \
     X(NOTOPIC, 404, "There is no such topic.", "Create it, or publish to it, which makes it.")                        \
     X(TOPICEXISTS, 409, "A topic of that name has other options.", "Look with QUEUE.INFO; change with QUEUE.ALTER.")   \
     X(NOGROUP, 404, "There is no such consumer group, or no such stream.", "Create it, or consume, which makes it.")   \

@@ -84,4 +84,7 @@ enum {
     LIMIT_LOG_LINES_PER_SECOND = 1,                /* per source of trouble (bad input, one peer) */
 };
 
+/* Time to live of a key, by HTTP and the command line: a hundred years. SET itself takes whatever ends before the end of time, as in Redis. */
+#define LIMIT_EXPIRY_MS (100ull * 366 * 24 * 60 * 60 * 1000)
+
 #endif

@@ -1,8 +1,7 @@
 """CLIENT TRACKING: a client's own copy is told to be old before the write that made it old is acknowledged; and the cache over HTTP."""
-import json
-
 from harness import SLOW, Cluster, wait_for
-from resp import RespError
+from openapi import Checked
+from resp import RespError, encode
 from test_cache_coherence import LONG, settled
 
 
@@ -117,4 +116,27 @@ def test_the_cache_over_http():
         assert first.request('POST', '/cache', {'key': 'h', 'value': 'v', 'more': 1})[0] == 400
         first.request('POST', '/cache', {'key': 'short', 'value': 'v', 'ttl_ms': 300})
         wait_for('the key to go', lambda: second.request('GET', '/cache/short')[0] == 404)
-        assert json.dumps(body)
+        first.request('POST', '/cache', {'key': 'long', 'value': 'v', 'ttl': 30 * 86400})
+        with second.client() as client:
+            assert 29 * 86400 < client.cmd('TTL', 'long') <= 30 * 86400
+
+
+def test_values_over_http_come_back_as_they_were_written():
+    """Text, bytes and other JSON: what GET answers can be posted again, and the key has the same bytes."""
+    coded = {'encoding': 'base64', 'data': 'AP9h'}
+    values = (('grün', 'grün'.encode(), 'grün'), (coded, b'\0\xffa', coded), (5, b'5', '5'), (None, b'null', 'null'), ({'a': [1]}, b'{"a":[1]}', '{"a":[1]}'),
+              ({'encoding': 'base64'}, b'{"encoding":"base64"}', '{"encoding":"base64"}'))
+    with Cluster(1) as cluster:
+        node, client = Checked(cluster.nodes[0]), cluster.nodes[0].client()
+        for value, stored, shown in values:
+            for posted in (value, shown):
+                assert node.request('POST', '/cache', {'key': 'k', 'value': posted}) == (200, {'ok': True}), posted
+                client.send(encode('GET', 'k'))
+                assert client.read() == stored, posted
+                assert node.request('GET', '/cache/k', template='/cache/{key}')[1]['value'] == shown, posted
+        status, body = node.request('POST', '/cache', {'key': 'k', 'value': {'encoding': 'hex', 'data': '00'}})
+        assert status == 400 and 'value.encoding must be' in body['error'], body
+        status, body = node.request('POST', '/cache', {'key': 'k', 'value': {'encoding': 'base64', 'data': '*'}})
+        assert status == 400 and 'value.data is not base64' in body['error'], body
+        node.request('GET', '/stats')
+        node.request('POST', '/cache/invalidate', {'key': 'k'})

@@ -16,7 +16,7 @@ static void view_entry(struct http_answer *a, slice_t reply)
     struct resp_value v;
     if (!resp_map_get(reply, "value", &v) || v.type == RT_NULL) {
         a->status = 404;
-        http_write_error(&a->body, "NOKEY", SLICE_LIT("no such key"));
+        http_write_error(&a->body, "NOKEY", SLICE_LIT("there is no such key"));
         buf_put_u8(&a->body, '}');
         return;
     }
@@ -43,8 +43,8 @@ void http_cache_set(struct http_call *h)
     struct buf value = {0};
     uint64_t ttl_ms = 0;
     if (http_body(h, &in, fields)) {
-        if (json_text(&in, "key", true, LIMIT_KEY_BYTES, &key) && json_bytes(&in, "value", LIMIT_VALUE_BYTES, &value) &&
-            json_duration(&in, "ttl", 1, LIMIT_TTL_MS, &ttl_ms)) {
+        if (json_text(&in, "key", true, LIMIT_KEY_BYTES, &key) && json_value(&in, "value", LIMIT_VALUE_BYTES, &value) &&
+            json_duration(&in, "ttl", 1, LIMIT_EXPIRY_MS, &ttl_ms)) {
             char ms[24];
             int n = snprintf(ms, sizeof ms, "%llu", (unsigned long long)ttl_ms);
             const slice_t argv[] = {SLICE_LIT("SET"), key, buf_slice(&value), SLICE_LIT("PX"), slice_of(ms, (size_t)n)};
