@@ -275,7 +275,8 @@ static bool holds(struct cache_sm *m, slice_t key, uint64_t token, struct buf *o
     if (f != NULL && f->token == token && !(c != NULL && cell_lives(c, m->now_ms))) {
         return true;
     }
-    resp_error(out, "STALEFILL", "the right %llu to fill is over", (unsigned long long)token);
+    resp_error(out, "STALEFILL", "the right %llu to fill is over, nothing was written: use the value for this one answer, and ask CACHE.LEASE again",
+               (unsigned long long)token);
     return false;
 }
 

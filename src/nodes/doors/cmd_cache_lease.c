@@ -484,7 +484,7 @@ static bool lease_words(struct call *c, struct lease_words *o)
             k++;
         }
         if (k == 4 || i + 1 == c->argc || (k == 3 && c->argc != 4)) {
-            call_error(c, "ERR", "syntax error");
+            call_error(c, "ERR", "syntax error: CACHE.LEASE key [WAIT ms] [STALE ms] [FILL ms], or CACHE.LEASE key ABANDON token");
             return false;
         }
         if (!arg_u64(c, c->argv[i + 1], words[k].word, words[k].min, words[k].max, words[k].to)) {
@@ -590,7 +590,7 @@ void handle_cache_set(struct call *c)
         return;
     }
     if (at + 1 == c->argc) {
-        call_error(c, "ERR", "syntax error");
+        call_error(c, "ERR", "syntax error: FILL token, the token that CACHE.LEASE gave");
         return;
     }
     if (!cache_key_ok(c, c->argv[1]) || !arg_u64(c, c->argv[at + 1], "the token of FILL", 0, UINT64_MAX, &token)) {
