@@ -134,7 +134,7 @@ static const char *hello_invalid(struct node *n, const struct link *l, const str
         return "it speaks another wire version: upgrade the nodes to versions that overlap";
     }
     if (h->cluster_key != n->opt.cluster_key) {
-        return "its GROUPS, CONSENSUS_TYPE or VIRTUAL_NODES differ: make them equal";
+        return "its GROUPS, CONSENSUS_TYPE, VIRTUAL_NODES, CACHE_LEASE or CACHE_WRITE_POLICY differ: make them equal";
     }
     if (h->cluster_id != 0 && n->cluster_id != 0 && h->cluster_id != n->cluster_id) {
         return "it belongs to another cluster: check the addresses in CLUSTER_NODES";

@@ -49,9 +49,10 @@
     X(CACHE_POLICY, CHOICE, "lru", 0, 0, "lru|s3fifo",                                                                    \
       "Which line goes when the cache is full: lru, or s3fifo, which lets a scan pass by.")                               \
     X(CACHE_WRITE_POLICY, CHOICE, "through", 0, 0, "through|back",                                                        \
-      "through: a write is acknowledged once replicated. back: at once; a crash loses what was not flushed yet.")         \
+      "Fixed when the cluster is created. through: a write is acknowledged once replicated. back: at once; a crash loses what was not flushed yet.") \
     X(CACHE_FLUSH_INTERVAL, MS, "1000", 10, 600000, "", "back: the oldest unflushed write is at most this old.")          \
-    X(CACHE_LEASE, MS, "2000", 100, 60000, "", "How long a node may serve its cached lines without hearing from home.")   \
+    X(CACHE_LEASE, MS, "2000", 100, 60000, "",                                                                            \
+      "How long a node may serve its cached lines without hearing from home. Fixed when the cluster is created.")          \
     X(LOG_LEVEL, CHOICE, "info", 0, 0, "debug|info|warn|error", "Log lines below this are not written.")                  \
     X(LOG_FORMAT, CHOICE, "auto", 0, 0, "text|json|auto", "auto: text on a terminal, JSON lines elsewhere.")              \
     X(TLS_CERT, TEXT, "", 0, 1023, "", "Certificate chain (PEM file); with TLS_KEY, all ports speak TLS.")                \

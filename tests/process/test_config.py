@@ -94,7 +94,7 @@ def test_settings_have_a_page_of_help():
 
 
 def names_groups(nodes):
-    return any('its GROUPS, CONSENSUS_TYPE or VIRTUAL_NODES differ' in n.log() for n in nodes)
+    return any('its GROUPS, CONSENSUS_TYPE, VIRTUAL_NODES, CACHE_LEASE or CACHE_WRITE_POLICY differ' in n.log() for n in nodes)
 
 
 def test_a_node_that_disagrees_about_the_cluster_does_not_join():
@@ -109,6 +109,22 @@ def test_a_node_that_disagrees_about_the_cluster_does_not_join():
         cluster.wait_ready(others)
         acquire(others[0].client(), 'on', 'OWNER', 'a')
         assert odd.request('GET', '/readyz')[0] == 503
+
+
+def test_what_a_cluster_is_made_with_stays():
+    """What one grants all rely on: a node whose CACHE_LEASE, CACHE_WRITE_POLICY or ring is another does not begin with its old data."""
+    with Cluster(1) as cluster:
+        node = cluster.nodes[0]
+        for name, value in (('CACHE_LEASE', '300'), ('CACHE_WRITE_POLICY', 'back'), ('VIRTUAL_NODES', '50')):
+            before = dict(node.env)
+            node.kill()
+            node.env[name] = value
+            node.start()
+            wait_for('it to refuse', lambda: node.proc.poll() is not None)
+            assert node.proc.poll() == 65 and name in node.log().splitlines()[-1], node.log()
+            node.env = before
+        node.start()
+        cluster.wait_ready()
 
 
 def test_a_new_cluster_whose_nodes_disagree_waits():
