@@ -88,7 +88,7 @@
       "Nodes that a home waited for until their lease was over.")                                                         \
     X(CACHE_DIRECTORY_KEYS, GAUGE, "synaxis_cache_directory_keys", NONE, "Keys this node knows copies of as their home.") \
     X(CACHE_MEMORY_KEYS, GAUGE, "synaxis_cache_memory_keys", NONE, "Keys in the groups this node replicates.")            \
-    X(CACHE_MEMORY_BYTES, GAUGE, "synaxis_cache_memory_bytes", NONE, "Bytes of these keys and their values, as CACHE_MEMORY counts them.") \
+    X(CACHE_MEMORY_BYTES, GAUGE, "synaxis_cache_memory_bytes", NONE, "Bytes of these keys and their values, as the bound of memory counts them.") \
     X(CACHE_MEMORY_EXPIRING, GAUGE, "synaxis_cache_memory_keys_with_expiry", NONE, "Keys of these that have a time to live.") \
     X(CACHE_MEMORY_EXPIRED_TOTAL, COUNTER, "synaxis_cache_memory_expired_total", NONE, "Keys deleted since their time was over.") \
     X(CACHE_FLUSHES_REFUSED_TOTAL, COUNTER, "synaxis_cache_flushes_refused_total", NONE,                                  \
