@@ -90,6 +90,35 @@ def test_noloop_optin_optout():
         assert reader.cmd('CLIENT', 'TRACKINGINFO')['flags'] == ['on', 'optout']
 
 
+def test_a_hit_of_a_lease_is_a_read():
+    """CACHE.LEASE answered here at once, after a miss, and after waiting for who fills; OPTIN counts when it was asked."""
+    with Cluster(3) as cluster, cluster.nodes[0].client(proto=3) as reader, cluster.nodes[1].client() as writer, cluster.nodes[0].client(proto=3) as watch:
+        def old_after(write, *key):
+            assert reader.pushes == []
+            writer.cmd(*write)
+            assert list(reader.read_push()) == ['invalidate', list(key)]
+        reader.cmd('CLIENT', 'TRACKING', 'ON')
+        writer.cmd('SET', 'k', '1')
+        for value in ('1', '2'):
+            assert reader.cmd('CACHE.LEASE', 'k')['value'] == value
+            assert reader.cmd('CACHE.LEASE', 'k')['value'] == value
+            old_after(('SET', 'k', str(int(value) + 1)), 'k')
+        token = writer.cmd('CACHE.LEASE', 'w')[3]
+        reader.send(encode('CACHE.LEASE', 'w', 'WAIT', '20000'))
+        wait_for('the reader to wait', lambda: watch.cmd('CACHE.STATS')['lease_waiters'] == 1)
+        assert writer.cmd('SET', 'w', 'filled', 'FILL', str(token)) == 'OK'
+        assert reader.cmd_reply()['value'] == 'filled'
+        old_after(('SET', 'w', 'x'), 'w')
+        reader.cmd('CLIENT', 'TRACKING', 'OFF')
+        reader.cmd('CLIENT', 'TRACKING', 'ON', 'OPTIN')
+        reader.cmd('CACHE.LEASE', 'k')
+        writer.cmd('SET', 'k', '7')
+        assert reader.cmd('PING') == 'PONG' and reader.pushes == []
+        reader.cmd('CLIENT', 'CACHING', 'YES')
+        reader.cmd('CACHE.LEASE', 'k')
+        old_after(('DEL', 'k'), 'k')
+
+
 def test_what_tracking_refuses():
     with Cluster(1) as cluster, cluster.nodes[0].client(proto=3) as three, cluster.nodes[0].client() as two:
         assert 'RESP3' in error_of(two, 'CLIENT', 'TRACKING', 'ON')

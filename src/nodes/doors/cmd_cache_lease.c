@@ -25,6 +25,7 @@ struct lease_caller {
     uint64_t until_ms;            /* 0: does not wait */
     uint64_t stale_ms, fill_ms;
     bool fresh;                   /* came after the round began (L2) */
+    bool tracks;                  /* a hit is a read: CLIENT TRACKING tells when it is old */
 };
 
 struct lease_wait {
@@ -160,6 +161,21 @@ static void answer_round(struct node *n, struct lease_wait *w, slice_t reply)
     }
 }
 
+static void answer_hit(struct node *n, struct lease_wait *w, slice_t reply)
+{
+    list_each_safe(it, &w->callers) {
+        struct lease_caller *l = CONTAINER_OF(it, struct lease_caller, link);
+        struct conn *reader = l->tracks ? conn_find(n, l->conn) : NULL;
+        if (l->fresh) {
+            continue;
+        }
+        caller_answer(n, l, reply);
+        if (reader != NULL && reader->tracking) {
+            track_read(n, reader, key_of(w));
+        }
+    }
+}
+
 static void answer_wait(struct node *n, struct lease_caller *l, uint64_t left_ms)
 {
     struct buf b = {0};
@@ -279,14 +295,14 @@ void lease_read(struct node *n, struct lease_wait *w, slice_t reply)
         set_due(n, w, LEASE_ABSENT);
         return;
     }
-    struct buf b = {0};
     if (reply.len > 0 && reply.ptr[0] == '-') {
-        buf_append_slice(&b, reply);
+        answer_round(n, w, reply);
     } else {
+        struct buf b = {0};
         put_hit(n, &b, w->group, key_of(w), reply);
+        answer_hit(n, w, buf_slice(&b));
+        buf_fini(&b);
     }
-    answer_round(n, w, buf_slice(&b));
-    buf_fini(&b);
     set_due(n, w, LEASE_DUE);
 }
 
@@ -528,6 +544,9 @@ static bool answered_here(struct call *c, slice_t key)
     resp_bulk(&value, item.value);
     put_hit(c->n, c->reply, group, key, buf_slice(&value));
     buf_fini(&value);
+    if (track_wants(c->conn)) {
+        track_read(c->n, c->conn, key);
+    }
     return true;
 }
 
@@ -550,7 +569,7 @@ void handle_cache_lease(struct call *c)
     struct lease_caller *l = calloc(1, sizeof *l);
     syn_assert(l != NULL);
     *l = (struct lease_caller){.conn = c->conn->id, .slot = c->slot, .until_ms = o.wait_ms > 0 ? c->n->now_ms + o.wait_ms : 0, .stale_ms = o.stale_ms,
-                               .fill_ms = o.fill_ms, .fresh = !parks};
+                               .fill_ms = o.fill_ms, .fresh = !parks, .tracks = track_wants(c->conn)};
     list_push_back(&w->callers, &l->link);
     c->later = true;
     if (first) {
