@@ -262,6 +262,24 @@ static int unknown_command(struct cli *c, int n, char **words)
     return CLI_USAGE;
 }
 
+/* "cache" alone: which of its commands? False: no command begins with that word. */
+static bool half_command(struct cli *c, const char *word)
+{
+    bool found = false;
+    size_t len = strlen(word);
+    for (uint32_t i = 0; i < CLI_COMMAND_COUNT; i++) {
+        const char *path = CLI_COMMANDS[i].path;
+        if (strncmp(path, word, len) == 0 && path[len] == ' ') {
+            found ? fprintf(c->err, ", %s", path + len + 1) : fprintf(c->err, "synaxis: %s: which of its commands? %s", word, path + len + 1);
+            found = true;
+        }
+    }
+    if (found) {
+        fprintf(c->err, "; see synaxis %s --help\n", word);
+    }
+    return found;
+}
+
 static bool is_help(const char *word)
 {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
@@ -278,6 +296,9 @@ int cli_dispatch(struct cli *c, int n, char **words)
         return cmd_version(c);
     }
     c->command = find_command(n, words, &used);
+    if (c->command == NULL && n == 1 && half_command(c, words[0])) {
+        return CLI_USAGE;
+    }
     if (c->command == NULL) {
         bool family = n == 2 && is_help(words[1]);
         return family ? print_help_for(c, words, 1) : unknown_command(c, n, words);

@@ -202,6 +202,8 @@ static void the_rest_is_shown(void **state)
     assert_string_equal(store.last, "CACHE.STATE k");
     expect("cache stats", CLI_OK, "COUNT               VALUE\nhits                12\nmemory_with_expiry  3\n", "");
     expect("cache get", CLI_USAGE, "", "too few");
+    expect("cache", CLI_USAGE, "", "synaxis: cache: which of its commands? get, set, del, state, stats, invalidate; see synaxis cache --help\n");
+    expect("cach", CLI_USAGE, "", "no command 'cach'");
     expect("cache gte k", CLI_USAGE, "", "did you mean 'cache get'");
 }
 
