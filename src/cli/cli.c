@@ -103,7 +103,7 @@ const uint32_t CLI_COMMAND_COUNT = sizeof CLI_COMMANDS / sizeof CLI_COMMANDS[0];
 
 static void print_overview(FILE *f)
 {
-    fputs("synaxis: locks that are really exclusive\n\n"
+    fputs("synaxis: locks that are really exclusive, queues that lose nothing, a cache that is never stale\n\n"
           "  synaxis lock run nightly -- ./backup.sh     hold a lock while a command runs\n"
           "  synaxis queue consume orders -g billing     messages as lines, acknowledged when written\n"
           "  synaxis cache state price:7                 who has a copy of a key, and in which state\n"
