@@ -6,6 +6,7 @@ Nothing here sleeps for a result: every wait has a condition and a deadline.
 """
 import contextlib
 import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -71,14 +72,17 @@ def expect_error(words, call, *args, **kwargs):
 
 # Below the ephemeral range, so that no outgoing connection of the system takes a port between our probe and the bind.
 _ports = iter(random.SystemRandom().sample(range(20000, 32000), 4000))
+# Byte n of it is locked by the test that took port n, until it ends: its nodes may not listen yet.
+_taken = open(os.path.join(tempfile.gettempdir(), 'synaxis-test-ports'), 'ab')
 
 
 def free_port():
-    """A port nobody listens on now. Two tests draw from the same random order only by accident; a clash shows as a start failure."""
+    """A port that nobody listens on and no other test has taken."""
     for port in _ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
+                fcntl.lockf(_taken, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
                 probe.bind(('127.0.0.1', port))
                 return port
     raise RuntimeError('no free port')
