@@ -670,14 +670,14 @@ void cache_home_timers(struct node *n, struct node_group *g)
     }
 }
 
-/* Nodes that have left the cluster are no longer waited for. */
+/* Nodes that have left the cluster are no longer waited for, once their leases are over. */
 void cache_housekeeping(struct node *n, struct node_group *g)
 {
     node_id_t holders[CACHE_HOLDERS_MAX];
-    uint32_t count = group_leads(g) && g->ready ? cache_sm_holders(g->cache.sm, holders) : 0;
+    uint32_t count = g->cache.home != NULL ? cache_sm_holders(g->cache.sm, holders) : 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (holders[i] != n->opt.self && node_peer_of(n, holders[i]) == NULL && propose_node(&g->cache, CACHE_ENTRY_UNHOLD, holders[i])) {
-            return; /* one at a time */
+        if (holders[i] != n->opt.self && node_peer_of(n, holders[i]) == NULL) {
+            home_left(g->cache.home, holders[i]);
         }
     }
 }

@@ -72,13 +72,21 @@ static void lease(node_id_t node, uint64_t listen_seq)
     home_vouched(home, now_ms);
 }
 
+static void home_is(bool back, const node_id_t *holders, uint32_t n)
+{
+    struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS, .back = back, .unholds = true};
+    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written, NULL, NULL};
+    if (home != NULL) {
+        home_free(home);
+    }
+    home = home_new(&o, &io, now_ms, holders, n);
+}
+
 static int begin(void **state)
 {
     (void)state;
-    struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS};
-    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written, NULL, NULL};
     now_ms = 1000;
-    home = home_new(&o, &io, now_ms, NULL, 0);
+    home_is(false, NULL, 0);
     written = (struct home_written){0};
     buf_clear(&written_keys);
     n_sent = 0;
@@ -90,6 +98,7 @@ static int end(void **state)
 {
     (void)state;
     home_free(home);
+    home = NULL;
     buf_fini(&written_keys);
     return 0;
 }
@@ -242,6 +251,67 @@ static void test_everything_is_one_note(void **state)
     assert_int_equal(released, 9);
 }
 
+static node_id_t to_forget(uint64_t at_ms)
+{
+    now_ms = at_ms;
+    home_clock(home, now_ms);
+    home_timers(home);
+    return home_to_forget(home);
+}
+
+/* The next home would begin without a word to it, while it reads on. */
+static void test_a_member_that_left_is_a_holder_until_its_lease_is_over(void **state)
+{
+    (void)state;
+    lease(ONE, 0);
+    uint64_t begun = now_ms;
+    home_left(home, ONE);
+    assert_int_equal(to_forget(begun + LEASE_MS / 2), 0);
+    lease(ONE, 0); /* which would make its time longer */
+    assert_int_equal(count(ONE, CACHE_MSG_GRANT), 1);
+    assert_int_equal(to_forget(begun + LEASE_MS - 1), 0);
+    assert_int_equal(to_forget(begun + LEASE_MS), ONE);
+    assert_int_equal(to_forget(now_ms), 0); /* on its way */
+    assert_int_equal(to_forget(now_ms + LEASE_MS), ONE);
+    home_unheld(home, ONE);
+    assert_int_equal(to_forget(now_ms + LEASE_MS), 0);
+    lease(ONE, 0); /* it came back */
+    assert_int_equal(count(ONE, CACHE_MSG_GRANT), 2);
+}
+
+/* An earlier home may have granted it one. */
+static void test_a_member_that_left_before_is_a_holder_until_it_reports_or_its_lease_is_over(void **state)
+{
+    (void)state;
+    node_id_t both[] = {ONE, TWO};
+    home_is(false, both, 2);
+    uint64_t begun = now_ms;
+    home_left(home, ONE);
+    home_left(home, TWO);
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_REPORT});
+    assert_int_equal(to_forget(begun), TWO);
+    home_unheld(home, TWO);
+    assert_int_equal(to_forget(begun + LEASE_MS), 0);
+    assert_int_equal(to_forget(begun + LEASE_MS + LEASE_MS / 16 + 1), ONE);
+}
+
+static void test_who_reports_while_it_is_forgotten_has_a_lease_afterwards(void **state)
+{
+    (void)state;
+    node_id_t one[] = {ONE};
+    home_is(true, one, 1);
+    assert_int_equal(to_forget(now_ms + LEASE_MS + LEASE_MS / 16), ONE);
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_REPORT});
+    assert_true(home_is_active(home));
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_LEASE, .txn = now_ms});
+    home_vouched(home, now_ms);
+    assert_int_equal(count(ONE, CACHE_MSG_GRANT), 0);
+    home_unheld(home, ONE);
+    assert_int_equal(count(ONE, CACHE_MSG_GRANT), 0);
+    home_held(home, ONE);
+    assert_int_equal(count(ONE, CACHE_MSG_GRANT), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +322,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_note_that_is_lost_is_sent_again_until_the_lease_is_over, begin, end),
         cmocka_unit_test_setup_teardown(test_an_older_number_changes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_everything_is_one_note, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_member_that_left_is_a_holder_until_its_lease_is_over, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_member_that_left_before_is_a_holder_until_it_reports_or_its_lease_is_over, begin, end),
+        cmocka_unit_test_setup_teardown(test_who_reports_while_it_is_forgotten_has_a_lease_afterwards, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,9 @@ bool home_is_active(const struct home *h);            /* writes and grants go on
 void home_on(struct home *h, node_id_t from, const struct cache_msg *m);
 void home_vouched(struct home *h, uint64_t begun_ms);
 void home_held(struct home *h, node_id_t node);       /* a HOLD entry was applied */
-/* Whose dirty lines may not come to memory any more: what others are granted from now on could be read already. 0: nobody's; else an UNHOLD is to be proposed. */
+void home_left(struct home *h, node_id_t node);       /* no member any more: it gets no lease, and is forgotten when those that it had are over */
+/* Who may be forgotten: an UNHOLD is to be proposed, now or, when that fails, when it is named again. 0: nobody. With back, also who has not reported in time: its
+ * dirty lines may not come to memory any more, as what others are granted from now on could be read already. */
 node_id_t home_to_forget(struct home *h);
 void home_unheld(struct home *h, node_id_t node);     /* an UNHOLD entry was applied */
 void home_timers(struct home *h);

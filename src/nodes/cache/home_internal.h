@@ -14,6 +14,7 @@ struct holder {
     bool reported;           /* nothing of an older epoch is left there */
     bool held;               /* its HOLD entry is in memory */
     bool hold_asked;
+    bool leaves;             /* an UNHOLD is, or will be, on its way: no lease before it is applied, which the next home would not know of */
     bool waits;              /* for a vouched lease, asked for at its clock ... */
     uint64_t asked_txn;
     uint64_t until_ms;       /* its lease ends, by our clock; 0: none was granted in this epoch */

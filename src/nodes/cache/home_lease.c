@@ -50,7 +50,7 @@ static void vouch(struct home *h)
 
 static void try_grant(struct home *h, struct holder *o)
 {
-    if (!o->waits || !h->active || !o->reported) {
+    if (!o->waits || !h->active || !o->reported || o->leaves) {
         return;
     }
     if (!o->held) {
@@ -121,12 +121,29 @@ void home_held(struct home *h, node_id_t node)
     }
 }
 
+void home_left(struct home *h, node_id_t node)
+{
+    uint8_t slot = home_holder(h, node);
+    if (slot != NO_SLOT && h->holders[slot].held) {
+        h->holders[slot].leaves = true;
+    }
+}
+
+/* A home that begins without it waits for no lease of it: there must be none, of this home or an earlier one. */
+static uint64_t forget_at(const struct home *h, const struct holder *o)
+{
+    bool late = h->o.back && h->o.unholds && !h->active && !o->reported;
+    uint64_t over = o->reported || o->until_ms > active_at(h) ? o->until_ms : active_at(h);
+    return !o->held || !(late || o->leaves) ? UINT64_MAX : over > o->forget_ms ? over : o->forget_ms;
+}
+
 node_id_t home_to_forget(struct home *h)
 {
-    for (uint32_t i = 0; i < h->n_holders && h->o.back && h->o.unholds && !h->active && h->now_ms >= active_at(h); i++) {
+    for (uint32_t i = 0; i < h->n_holders; i++) {
         struct holder *o = &h->holders[i];
-        if (o->held && !o->reported && h->now_ms >= o->forget_ms) {
+        if (h->now_ms >= forget_at(h, o)) {
             o->forget_ms = h->now_ms + FORGET_RETRY_MS;
+            o->leaves = true; /* it may report before memory has forgotten it */
             return o->node;
         }
     }
@@ -137,7 +154,7 @@ void home_unheld(struct home *h, node_id_t node)
 {
     uint8_t slot = home_holder(h, node);
     if (slot != NO_SLOT) {
-        h->holders[slot].held = h->holders[slot].hold_asked = false;
+        h->holders[slot].held = h->holders[slot].hold_asked = h->holders[slot].leaves = false;
         try_begin(h);
         try_grant(h, &h->holders[slot]);
     }
@@ -219,6 +236,10 @@ uint64_t home_deadline(const struct home *h)
             const struct holder *o = &h->holders[i];
             at = o->held && !o->reported && o->tell_ms < at ? o->tell_ms : at;
         }
+    }
+    for (uint32_t i = 0; i < h->n_holders; i++) {
+        uint64_t due = forget_at(h, &h->holders[i]);
+        at = due < at ? due : at;
     }
     if (h->vouching) {
         at = h->vouch_ms + VOUCH_RETRY_MS < at ? h->vouch_ms + VOUCH_RETRY_MS : at;
