@@ -1,7 +1,7 @@
 /* One group's part of the cache: its memory as entries make it, and, while this node leads the group, the home of its keys.
  *
- * Responsible for: proposing what the home asks for, applying entries, keeping replies back until the home says that nobody can read what was before. Not for: lines
- * and messages (node_cacher.c), nor for what is decided (home.h, cache_sm.h).
+ * Responsible for: applying entries, telling the home of them, keeping replies back until it says that nobody can read what was before. Not for: what the home asks
+ * for (node_cache_home.c), lines and messages (node_cacher.c), nor for what is decided (home.h, cache_sm.h).
  *
  * Invariants: H1 a write is answered by the leader alone, and only by a home that is active (MC11). H2 each key of a write is told to the home when it is proposed,
  * when it is applied and when its reply leaves, once each. H3 a home sees every entry of the cache that is applied while it lives. */
@@ -13,9 +13,6 @@
 #include <stdlib.h>
 
 enum { DUE_RETRY_MS = 20, DEDUP_MS = 120000, DEDUP_COUNT = 100000, CHECK_TURNS = 97, PROPOSED_BYTES = 12, DIRECTORY_KEYS = 4 * 1024 * 1024 /* of all groups */ };
-
-/* Flushes are numbered by the cacher, beside the requests of its node. */
-static const uint64_t FLUSH_ORIGIN = 1ull << 63;
 
 struct cache_sm *cache_new_sm(const struct node *n, uint32_t group)
 {
@@ -77,150 +74,6 @@ static struct node_group *group_of(const struct group_cache *q)
 static node_id_t self_or(const struct node *n, node_id_t from)
 {
     return from != 0 ? from : n->opt.self;
-}
-
-/* --- what the home asks for */
-
-static void home_send(void *arg, node_id_t to, const struct cache_msg *m)
-{
-    struct group_cache *q = arg;
-    cache_send(q->n, to, m);
-}
-
-static void home_lookup(void *arg, slice_t key, struct cache_item *item, uint64_t *version)
-{
-    struct group_cache *q = arg;
-    uint64_t now = group_log_now(q->n, group_of(q));
-    cache_sm_get(q->sm, key, now, item, version);
-    item->expire_ms = item->exists && item->expire_ms != 0 ? item->expire_ms - now : 0;
-}
-
-static bool propose(struct group_cache *q, const struct buf *entry, uint64_t *index)
-{
-    return group_propose(q->n, group_of(q), buf_slice(entry), index) == PROPOSE_OK;
-}
-
-static uint64_t origin_of(const struct node *n, node_id_t id)
-{
-    if (id == n->opt.self) {
-        return n->origin;
-    }
-    for (uint32_t i = 0; i < n->n_peers; i++) {
-        if (n->peers[i].member.id == id) {
-            return n->peers[i].origin;
-        }
-    }
-    return 0;
-}
-
-static bool home_flush(void *arg, node_id_t from, const struct cache_msg *m)
-{
-    struct group_cache *q = arg;
-    struct node *n = q->n;
-    uint64_t origin = origin_of(n, from), index;
-    if (origin == 0) {
-        return false;
-    }
-    struct cache_item item = m->item;
-    item.expire_ms = item.exists && item.expire_ms != 0 ? item.expire_ms + group_log_now(n, group_of(q)) : 0;
-    struct buf e = {0};
-    buf_put_u8(&e, SERVICE_CACHE);
-    cache_put_head(&e, CACHE_ENTRY_FLUSH, (struct request_id){origin ^ FLUSH_ORIGIN, m->txn}, m->low);
-    buf_put_bytes(&e, m->key);
-    buf_put_u64(&e, m->version);
-    cache_put_item(&e, &item);
-    bool ok = propose(q, &e, &index);
-    if (ok) {
-        buf_put_u64(&q->proposed, index);
-        buf_put_u32(&q->proposed, from);
-    }
-    buf_fini(&e);
-    return ok;
-}
-
-static bool home_fence(void *arg, slice_t key)
-{
-    struct group_cache *q = arg;
-    struct buf e = {0};
-    uint64_t index;
-    buf_put_u8(&e, SERVICE_CACHE);
-    cache_put_head(&e, CACHE_ENTRY_FENCE, (struct request_id){0}, 0);
-    buf_put_bytes(&e, key);
-    bool ok = propose(q, &e, &index);
-    buf_fini(&e);
-    return ok;
-}
-
-/* Of keys with one hash both are. */
-static bool home_filling(void *arg, slice_t key)
-{
-    const struct group_cache *q = arg;
-    uint64_t hash = hash_bytes(q->n->hash_key, key);
-    bool asked = false;
-    for (size_t at = 0; at < q->leasing.len && !asked; at += sizeof hash) {
-        asked = le64_get(q->leasing.ptr + at) == hash;
-    }
-    return asked || cache_sm_filling(q->sm, key);
-}
-
-static void home_unfill(void *arg, slice_t key)
-{
-    struct group_cache *q = arg;
-    struct buf e = {0};
-    uint64_t index;
-    buf_put_u8(&e, SERVICE_CACHE);
-    cache_put_head(&e, CACHE_ENTRY_UNFILL, (struct request_id){0}, 0);
-    buf_put_bytes(&e, key);
-    propose(q, &e, &index);
-    buf_fini(&e);
-}
-
-void cache_unfill(struct node_group *g, slice_t key)
-{
-    if (g->cache.home != NULL && cache_sm_filling(g->cache.sm, key)) {
-        home_unfill(&g->cache, key);
-    }
-}
-
-static bool propose_node(struct group_cache *q, enum cache_entry_kind kind, node_id_t node)
-{
-    struct buf e = {0};
-    uint64_t index;
-    buf_put_u8(&e, SERVICE_CACHE);
-    cache_put_head(&e, kind, (struct request_id){0}, 0);
-    buf_put_u32(&e, node);
-    bool ok = propose(q, &e, &index);
-    buf_fini(&e);
-    return ok;
-}
-
-static bool home_hold(void *arg, node_id_t node)
-{
-    return propose_node(arg, CACHE_ENTRY_HOLD, node);
-}
-
-/* A read round that begins now: when it is confirmed nobody else led before. */
-static void home_vouch(void *arg)
-{
-    struct group_cache *q = arg;
-    struct buf query = {0};
-    buf_put_u8(&query, SERVICE_CACHE);
-    buf_put_u8(&query, CACHE_QUERY_VOUCH);
-    buf_put_u64(&query, q->n->now_ms);
-    buf_put_u64(&query, group_of(q)->term);
-    reads_add(q->n, group_of(q), 0, 0, buf_slice(&query));
-    buf_fini(&query);
-}
-
-void cache_vouched(struct node *n, struct node_group *g, slice_t query)
-{
-    struct reader r = reader_of(query);
-    reader_u8(&r);
-    uint64_t begun = reader_u64(&r), term = reader_u64(&r);
-    if (r.ok && term == g->term && g->cache.home != NULL) {
-        home_clock(g->cache.home, n->now_ms);
-        home_vouched(g->cache.home, begun);
-    }
 }
 
 /* --- replies that wait */
@@ -622,11 +475,9 @@ void cache_lead(struct node *n, struct node_group *g)
     uint32_t count = cache_sm_holders(q->sm, holders);
     struct home_options o = {.group = g->id, .epoch = g->term, .lease_ms = n->opt.cache_lease_ms, .hash_key = n->hash_key, .back = n->opt.cache_back, .unholds = true,
                              .keys_max = (n->opt.cache_directory_keys != 0 ? n->opt.cache_directory_keys : DIRECTORY_KEYS) / n->opt.groups + 1};
-    struct home_io io = {q, home_send, home_lookup, home_flush, home_fence, home_hold, home_vouch, home_release, home_written, NULL, NULL};
-    if (n->opt.cache_back) {
-        io.filling = home_filling;
-        io.unfill = home_unfill;
-    }
+    struct home_io io = cache_home_asks(q);
+    io.release = home_release;
+    io.written = home_written;
     q->home = home_new(&o, &io, n->now_ms, holders, count);
     home_timers(q->home);
 }
@@ -652,7 +503,7 @@ void cache_due_duty(struct node *n, struct node_group *g)
     buf_put_u8(&e, SERVICE_CACHE);
     cache_put_head(&e, CACHE_ENTRY_DUE, (struct request_id){0}, 0);
     buf_put_u64(&e, now);
-    if (!n->space_low && propose(q, &e, &index)) {
+    if (!n->space_low && cache_propose(q, &e, &index)) {
         q->due_index = index;
     } else {
         q->due_retry_ms = n->now_ms + DUE_RETRY_MS;
@@ -666,7 +517,7 @@ void cache_home_timers(struct node *n, struct node_group *g)
     home_clock(q->home, n->now_ms);
     home_timers(q->home);
     for (node_id_t node; (node = home_to_forget(q->home)) != 0;) {
-        propose_node(q, CACHE_ENTRY_UNHOLD, node);
+        cache_propose_node(q, CACHE_ENTRY_UNHOLD, node);
     }
 }
 

@@ -90,6 +90,11 @@ void cache_counts(const struct node *n, struct cache_counts *out);
 void cache_end_home(struct group_cache *q);                 /* if there is one */
 void cache_end_sm(struct group_cache *q);
 
+/* node_cache_home.c */
+struct home_io cache_home_asks(struct group_cache *q);      /* without release and written */
+bool cache_propose(struct group_cache *q, const struct buf *entry, uint64_t *index); /* false: not now */
+bool cache_propose_node(struct group_cache *q, enum cache_entry_kind kind, node_id_t node);
+
 /* node_cacher.c: this node's lines, and messages */
 void cacher_open(struct node *n);
 void cacher_close(struct node *n);
