@@ -597,28 +597,3 @@ void cacher_check(const struct cacher *c)
     syn_assert(memcmp(by_state, c->stats.by_state, sizeof by_state) == 0);
     syn_assert(dirty == c->stats.dirty && busy == c->stats.busy);
 }
-
-uint64_t cacher_digest(const struct cacher *c)
-{
-    uint64_t sum = 0;
-    for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
-        const struct flight *f = line_flight(l);
-        uint64_t h = hash_bytes(l->group + 1, line_key(l));
-        h = hash_u64(h ^ l->state ^ (uint64_t)(l->life == c->groups[l->group].life) << 8 ^ (uint64_t)(l->bits & LINE_EXISTS) << 9);
-        h = hash_bytes(h, lines_item(l).value) ^ l->version << 20;
-        if (f != NULL) {
-            uint64_t n = 0;
-            list_each(w, &f->waiters) {
-                n = n * 8 + 1 + CONTAINER_OF(w, struct waiter, link)->access * 2u + CONTAINER_OF(w, struct waiter, link)->old;
-            }
-            h = hash_u64(h ^ n << 32 ^ f->writes << 4 ^ f->unsure) ^ (f->snoop_epoch << 40 ^ f->snoop_seq << 8);
-            h ^= (uint64_t)(f->in_group.next != NULL) << 3;
-        }
-        sum += hash_u64(h);
-    }
-    for (uint32_t i = 0; i < c->o.groups; i++) {
-        const struct cacher_group *g = &c->groups[i];
-        sum = hash_u64(sum ^ g->epoch << 8 ^ (uint64_t)(g->lease_end_ms > c->now_ms) << 1 ^ (g->report_epoch != 0));
-    }
-    return sum;
-}

@@ -92,6 +92,5 @@ bool cacher_is_crowded(const struct cacher *c);
 bool cacher_quiet(const struct cacher *c);                      /* nothing transient, nothing waits (MC4) */
 void cacher_stats(const struct cacher *c, struct cacher_stats *s); /* O(1) */
 void cacher_check(const struct cacher *c);                      /* asserts what it counts; O(lines) */
-uint64_t cacher_digest(const struct cacher *c);                 /* of what decides its behaviour, times left out: for the explorer */
 
 #endif

@@ -563,26 +563,3 @@ bool home_quiet(const struct home *h)
 {
     return list_empty(&h->snooping) && list_empty(&h->notices);
 }
-
-uint64_t home_digest(const struct home *h)
-{
-    uint64_t sum = h->o.epoch ^ (uint64_t)h->active << 60;
-    for (struct map_node *n = map_first(&h->keys); n != NULL; n = map_next(&h->keys, n)) {
-        const struct home_key *k = CONTAINER_OF(n, struct home_key, by_key);
-        uint64_t x = hash_bytes(k->state + 1u, slice_of(k->key, k->key_len)) ^ k->sharers << 8 ^ k->waiting << 16 ^ (uint64_t)k->owner << 24;
-        x = hash_u64(x) ^ k->writes ^ (uint64_t)(k->flush_txn != 0) << 8 ^ (k->waiting != 0 ? k->snoop_seq << 16 : 0) ^ (uint64_t)k->snoop_kind << 12;
-        list_each(it, (struct list *)&k->asking) {
-            const struct asking *a = CONTAINER_OF(it, struct asking, link);
-            x = hash_u64(x ^ a->slot ^ (uint64_t)a->kind << 8 ^ a->txn << 16);
-        }
-        list_each(it, (struct list *)&k->tickets) {
-            x = hash_u64(x ^ 77);
-        }
-        sum += hash_u64(x);
-    }
-    for (uint32_t i = 0; i < h->n_holders; i++) {
-        const struct holder *o = &h->holders[i];
-        sum = hash_u64(sum ^ o->node ^ (uint64_t)o->reported << 8 ^ (uint64_t)(o->until_ms > h->now_ms) << 9 ^ (uint64_t)o->held << 10);
-    }
-    return sum;
-}

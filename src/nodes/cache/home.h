@@ -80,6 +80,5 @@ void home_info(struct home *h, slice_t key, struct home_key_info *out);
 struct home_stats { uint64_t keys, bus_rd, bus_rdx, bus_upgr, writes, invs, downs, flushes, fences, leases, overdue; };
 void home_stats(const struct home *h, struct home_stats *s);
 bool home_quiet(const struct home *h);
-uint64_t home_digest(const struct home *h);
 
 #endif
