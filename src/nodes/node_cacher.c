@@ -111,10 +111,10 @@ static void on_send(void *arg, const struct cache_msg *m)
 {
     struct node *n = arg;
     const struct node_group *g = &n->groups[m->group];
-    struct node_peer *p = node_peer_of(n, g->leader);
-    node_id_t to = g->leader;
+    node_id_t to = group_leader_hint(n, g);
+    struct node_peer *p = node_peer_of(n, to);
     bool reaches = to == n->opt.self ? g->hosted : p != NULL && peer_linked(p);
-    if (!reaches && !g->hosted && g->placement.count > 0) {
+    if (!reaches && !group_takes_part(n, g) && g->placement.count > 0) {
         to = g->placement.members[n->now_ms / ASK_NEXT_MS % g->placement.count].id;
     }
     cache_send(n, to, m);

@@ -111,6 +111,16 @@ bool group_leads(const struct node_group *g)
     return g->hosted && g->role == ROLE_LEADER;
 }
 
+bool group_takes_part(const struct node *n, const struct node_group *g)
+{
+    return g->hosted && (g->leader != 0 || config_find(&g->placement, n->opt.self) >= 0);
+}
+
+node_id_t group_leader_hint(const struct node *n, const struct node_group *g)
+{
+    return g->leader != 0 || group_takes_part(n, g) ? g->leader : g->heard_leader;
+}
+
 uint64_t group_log_now(const struct node *n, const struct node_group *g)
 {
     uint64_t t = g->lead_time + (n->now_ms - g->lead_at_ms);

@@ -135,6 +135,8 @@ struct node_group {
     uint64_t term;
     bool ready;
     node_id_t leader;          /* hint; also kept for groups that are not hosted here */
+    node_id_t heard_leader;    /* what others say, while our replica does not take part */
+    uint64_t heard_term;
     struct consensus_config placement;
 
     /* Log time (milliseconds, never falls). */
@@ -280,6 +282,9 @@ void group_host(struct node *n, struct node_group *g, const struct consensus_rec
 void group_fini(struct node_group *g);
 void group_touch(struct node *n, struct node_group *g);  /* take what it has at the end of this turn */
 bool group_leads(const struct node_group *g);
+/* Is there a replica here that counts? One that was removed, and did not hear of it, knows no leader for ever: its node asks as if it had none. */
+bool group_takes_part(const struct node *n, const struct node_group *g);
+node_id_t group_leader_hint(const struct node *n, const struct node_group *g); /* by our replica, or by what others say; 0: nobody knows */
 uint64_t group_log_now(const struct node *n, const struct node_group *g);
 /* Leader: puts service byte and operation into the log under the current log time. */
 enum propose_result group_propose(struct node *n, struct node_group *g, slice_t payload, uint64_t *index);

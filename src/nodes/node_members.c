@@ -459,6 +459,13 @@ void members_on_placement(struct node *n, const struct peer_placement *p)
         if (other) {
             cacher_home_changed(n->cache.cacher, g->id);
         }
+    } else if (g->hosted && p->term >= g->heard_term && p->leader != n->opt.self) {
+        bool other = g->heard_leader != p->leader && !group_takes_part(n, g);
+        g->heard_term = p->term;
+        g->heard_leader = p->leader;
+        if (other) {
+            cacher_home_changed(n->cache.cacher, g->id);
+        }
     }
 }
 

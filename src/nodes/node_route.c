@@ -122,12 +122,13 @@ static bool route_forward(struct node *n, struct request *r, node_id_t to)
     return true;
 }
 
-/* A group that has no replica here: its leader as last heard, else any of its replicas, in turn. */
+/* A group that has no replica here that counts: its leader as last heard, else any of its replicas, in turn. */
 static node_id_t route_guess(struct node *n, struct node_group *g, struct request *r)
 {
-    struct node_peer *p = node_peer_of(n, g->leader);
+    node_id_t leader = group_leader_hint(n, g);
+    struct node_peer *p = node_peer_of(n, leader);
     if (p != NULL && peer_linked(p)) {
-        return g->leader;
+        return leader;
     }
     for (uint32_t i = 0; i < g->placement.count; i++) {
         node_id_t id = g->placement.members[(r->tries + i) % g->placement.count].id;
@@ -199,7 +200,7 @@ static void route_try(struct node *n, struct request *r)
         route_here(n, g, r);
         return;
     }
-    node_id_t to = g->hosted && !g->amnesiac ? g->leader : route_guess(n, g, r);
+    node_id_t to = group_takes_part(n, g) && !g->amnesiac ? g->leader : route_guess(n, g, r);
     if (to == n->opt.self || to == 0 || !route_forward(n, r, to)) {
         request_set_state(n, r, REQUEST_PARKED);
     }
@@ -356,6 +357,8 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
     case FORWARD_NOT_LEADER:
         if (!g->hosted && leader != 0) {
             g->leader = leader;
+        } else if (leader != n->opt.self) {
+            g->heard_leader = leader; /* 0: who was said to lead does not, and knows no better */
         }
         /* fall through */
     case FORWARD_NOT_READY:
