@@ -113,12 +113,13 @@ bool group_leads(const struct node_group *g)
 
 bool group_takes_part(const struct node *n, const struct node_group *g)
 {
-    return g->hosted && (g->leader != 0 || config_find(&g->placement, n->opt.self) >= 0);
+    bool led = g->leader != 0 && g->heard_term <= g->term;
+    return g->hosted && (led || config_find(&g->placement, n->opt.self) >= 0);
 }
 
 node_id_t group_leader_hint(const struct node *n, const struct node_group *g)
 {
-    return g->leader != 0 || group_takes_part(n, g) ? g->leader : g->heard_leader;
+    return !g->hosted || group_takes_part(n, g) ? g->leader : g->heard_leader;
 }
 
 uint64_t group_log_now(const struct node *n, const struct node_group *g)

@@ -282,7 +282,7 @@ void group_host(struct node *n, struct node_group *g, const struct consensus_rec
 void group_fini(struct node_group *g);
 void group_touch(struct node *n, struct node_group *g);  /* take what it has at the end of this turn */
 bool group_leads(const struct node_group *g);
-/* Is there a replica here that counts? One that was removed, and did not hear of it, knows no leader for ever: its node asks as if it had none. */
+/* Is there a replica here that counts? One that was removed knows no leader for ever, or one of an older term: its node asks as if it had none. */
 bool group_takes_part(const struct node *n, const struct node_group *g);
 node_id_t group_leader_hint(const struct node *n, const struct node_group *g); /* by our replica, or by what others say; 0: nobody knows */
 uint64_t group_log_now(const struct node *n, const struct node_group *g);
