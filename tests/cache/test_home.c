@@ -33,7 +33,15 @@ static void lookup(void *arg, slice_t key, struct cache_item *item, uint64_t *ve
 }
 
 static bool never_flush(void *arg, node_id_t from, const struct cache_msg *m) { (void)arg, (void)from, (void)m; return false; }
-static bool never_fence(void *arg, slice_t key) { (void)arg, (void)key; return false; }
+static bool may_fence;
+static uint32_t fences;
+
+static bool fence(void *arg, slice_t key)
+{
+    (void)arg, (void)key;
+    fences += may_fence;
+    return may_fence;
+}
 
 static bool hold(void *arg, node_id_t node)
 {
@@ -75,7 +83,7 @@ static void lease(node_id_t node, uint64_t listen_seq)
 static void home_is(bool back, const node_id_t *holders, uint32_t n)
 {
     struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS, .back = back, .unholds = true};
-    struct home_io io = {NULL, send, lookup, never_flush, never_fence, hold, vouch, release, on_written, NULL, NULL};
+    struct home_io io = {NULL, send, lookup, never_flush, fence, hold, vouch, release, on_written, NULL, NULL};
     if (home != NULL) {
         home_free(home);
     }
@@ -312,9 +320,41 @@ static void test_who_reports_while_it_is_forgotten_has_a_lease_afterwards(void *
     assert_int_equal(count(ONE, CACHE_MSG_GRANT), 1);
 }
 
+/* An owner is gone with what it may have written, and the log takes nothing just then: the fence is asked for again, and who waits for the key gets it. */
+static void test_a_fence_that_was_refused_is_asked_for_again(void **state)
+{
+    (void)state;
+    home_is(true, NULL, 0);
+    lease(ONE, 0);
+    lease(TWO, 0);
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_GETX, .txn = 1, .key = SLICE_LIT("k")});
+    assert_int_equal(count(ONE, CACHE_MSG_DATA), 1);
+    now_ms += LEASE_MS - 1;
+    lease(TWO, 0);
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_GETS, .txn = 2, .key = SLICE_LIT("k")});
+    now_ms += 2;
+    fences = 0;
+    may_fence = false;
+    home_clock(home, now_ms);
+    home_timers(home);
+    assert_int_equal(fences, 0);
+    may_fence = true;
+    assert_true(home_deadline(home) <= now_ms + 100);
+    now_ms += 100;
+    home_clock(home, now_ms);
+    home_timers(home);
+    assert_int_equal(fences, 1);
+    home_timers(home);
+    assert_int_equal(fences, 1);
+    home_fenced(home, SLICE_LIT("k"));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+    assert_true(home_quiet(home));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_fence_that_was_refused_is_asked_for_again, begin, end),
         cmocka_unit_test_setup_teardown(test_a_writer_that_gave_up_has_no_older_copy, begin, end),
         cmocka_unit_test_setup_teardown(test_nobody_listens, begin, end),
         cmocka_unit_test_setup_teardown(test_the_reply_waits_for_all_who_listen, begin, end),

@@ -292,6 +292,20 @@ static void tell_flushed(struct home *h, const struct home_key *k, uint8_t slot,
     }
 }
 
+/* Its log may take nothing now, for a leadership that moves say: then it is asked again with the snoops. */
+void home_fence_key(struct home *h, struct home_key *k)
+{
+    if (h->io.fence(h->io.arg, slice_of(k->key, k->key_len))) {
+        h->stats.fences++;
+        snoop_over(k);
+        return;
+    }
+    k->resend_ms = h->now_ms + HOME_RETRY_MS_MIN;
+    if (k->snooping.next == NULL) {
+        list_push_back(&h->snooping, &k->snooping);
+    }
+}
+
 static void step(struct home *h, struct home_key *k, enum home_event ev, const struct cause *c)
 {
     const struct home_cell *cell = &HOME_TABLE[k->state][ev];
@@ -334,8 +348,7 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
     if (act & HACT_FENCE) {
         k->waiting = 0;
         snoop_over(k);
-        h->stats.fences++;
-        h->io.fence(h->io.arg, slice_of(k->key, k->key_len));
+        home_fence_key(h, k);
     }
     if (act & HACT_TELL) {
         tell_flushed(h, k, slot, c->txn, c->version);

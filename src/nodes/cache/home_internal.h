@@ -68,6 +68,7 @@ struct home {
 
 /* home.c */
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
+void home_fence_key(struct home *h, struct home_key *k); /* in L: proposes its fence, now or later */
 struct home_key *home_key_find(struct home *h, slice_t key);
 /* home_tickets.c */
 void tickets_init(struct home *h);

@@ -182,6 +182,12 @@ static void resend(struct home *h)
         struct home_key *k = CONTAINER_OF(todo.next, struct home_key, snooping);
         list_remove(&k->snooping);
         list_push_back(&h->snooping, &k->snooping);
+        if (k->state == HOME_L) {
+            if (h->now_ms >= k->resend_ms) {
+                home_fence_key(h, k);
+            }
+            continue;
+        }
         uint64_t over = 0;
         for (uint64_t left = k->waiting; left != 0; left &= left - 1) {
             uint8_t slot = (uint8_t)__builtin_ctzll(left);
