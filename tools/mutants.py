@@ -145,15 +145,16 @@ def failing_seed(mutant, seeds):
     if not found:
         return None
     env = dict(os.environ, SYN_MUTANT=mutant)
-    try:
-        done = subprocess.run([found[0], '--seeds', f'1..{seeds}', '--quiet'], cwd=ROOT, env=env, capture_output=True, text=True, errors='replace',
-                              timeout=TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return 'simulator (no end)'
-    if done.returncode == 0:
-        return None
-    match = re.search(r'SEED (\d+)', done.stdout + done.stderr)
-    return f'simulator, seed {match[1]}' if match else 'simulator'
+    for words in (['--work', 'cache', '--seeds', f'1..{max(seeds // 5, 1)}'], ['--seeds', f'1..{seeds}']):
+        try:
+            done = subprocess.run([found[0], *words, '--quiet'], cwd=ROOT, env=env, capture_output=True, text=True, errors='replace',
+                                  timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return 'simulator (no end)'
+        if done.returncode != 0:
+            match = re.search(r'SEED (\d+)', done.stdout + done.stderr)
+            return f'simulator, seed {match[1]}' if match else 'simulator'
+    return None
 
 
 def canary(seeds):
