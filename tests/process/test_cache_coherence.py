@@ -279,4 +279,4 @@ def test_cache_read_where_there_is_no_replica():
             clients = settled(cluster)
             began = time.monotonic()
             assert [[client.cmd('GET', f'k{i}') for i in range(20)] for client in clients] == [[None] * 20] * 5
-            assert time.monotonic() - began < 1 * SLOW, 'somebody waited to hear of a leader'
+            assert time.monotonic() - began < 2.5 * SLOW, 'somebody waited to hear of a leader'
