@@ -274,3 +274,18 @@ def test_cache_a_rolling_restart_loses_nothing_written_back():
             cluster.wait_ready([node])
             goes_on(load, f'the return of {node.name}', 500)
         finish(cluster, load)
+
+
+def test_cache_writes_that_wait_for_room_end_together():
+    """Dirty lines fill the cache and nobody takes them: a pipeline waits for one time-out, not for one a command."""
+    with Cluster(3, env={'CACHE_WRITE_POLICY': 'back', 'CACHE_SIZE': '8', 'REQUEST_TIMEOUT': '1000'}) as cluster:
+        client = settled(cluster)[0]
+        assert client.cmd('SET', 'warm', '1') == 'OK'
+        for node in cluster.nodes[1:]:
+            node.signal(signal.SIGSTOP)
+        client.send(b''.join(encode('SET', f'p{i}', 'v') for i in range(100)))
+        replies = [client.read(timeout=20) for _ in range(100)]
+        assert sum(str(reply).startswith('BUSY') for reply in replies) > 50, replies
+        for node in cluster.nodes[1:]:
+            node.signal(signal.SIGCONT)
+        wait_for('writes to go on', lambda: retry(client.cmd, 'SET', 'after', '2', timeout=30) == 'OK', 40)

@@ -2,7 +2,7 @@
  *
  * Responsible for: whose command is put off (nothing of it was done, and what its client sent behind it waits, too), and when it goes on. Not for: which
  * lines go (cacher.h). MC9: dirty lines stay, so who would make more of them waits. A flush that does not end, for want of a quorum say, ends the waiting with
- * an error after REQUEST_TIMEOUT. */
+ * an error after REQUEST_TIMEOUT; what stands behind it in a pipeline has waited as long, and is refused with it. */
 #include "nodes/doors/cache_door.h"
 
 bool cache_put_off(struct call *c)
@@ -16,7 +16,6 @@ bool cache_put_off(struct call *c)
     if (conn->crowd_ms == 0) {
         conn->crowd_ms = c->n->now_ms;
     } else if (c->n->now_ms - conn->crowd_ms >= c->n->opt.request_timeout_ms) {
-        conn->crowd_ms = 0;
         call_error(c, "BUSY", "memory does not take what was written to this node's lines: nothing was done, retry later or ask another node");
         return true;
     }
