@@ -184,6 +184,7 @@ void shell_init(struct shell *s, struct logger *logger)
     s->max_clients = LIMIT_CONNECTIONS;
     map_init(&s->clients);
     map_init(&s->links);
+    list_init(&s->dials);
     int rc = uv_loop_init(&s->loop);
     syn_assert(rc == 0);
     uv_prepare_init(&s->loop, &s->prepare);

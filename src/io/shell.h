@@ -39,6 +39,8 @@ struct peer_link {
     link_id_t id;
     node_id_t peer;            /* whom we dialled; 0: accepted */
     struct buf in;
+    struct list dialling;      /* in the shell's, while dial is set */
+    struct dial *dial;         /* what goes on until it is up; NULL: nothing */
     bool up, closing;
 };
 
@@ -68,7 +70,8 @@ struct shell {
     uint64_t trimmed_ms;      /* when memory was last given back to the system */
     bool stopping;
     int exit_code;
-    struct map clients, links;
+    struct map clients, links; /* links: those that are up */
+    struct list dials;         /* links that are being dialled */
     uint64_t n_clients, max_clients;
     uint64_t next_id;
     struct log_thread *log;

