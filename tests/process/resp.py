@@ -48,6 +48,7 @@ class Client:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b''
         self.pushes = []
+        self.timeout = timeout
         if proto == 3:
             self.hello = text(self.cmd('HELLO', '3', *(('AUTH', 'default', password) if password else ())))
         elif password:
@@ -112,11 +113,10 @@ class Client:
         return False
 
     def _fill(self, deadline):
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise socket.timeout('no reply in time')
-            self.sock.settimeout(left)
+        left = self.timeout if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise socket.timeout('no reply in time')
+        self.sock.settimeout(left)  # of every read anew: one with a deadline leaves nothing to the next without
         chunk = self.sock.recv(65536)
         if not chunk:
             raise ConnectionResetError('closed by the server')

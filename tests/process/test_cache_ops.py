@@ -29,10 +29,9 @@ class Tool(Client):
         if not os.path.exists(program):
             raise Skip(f'{program} is not built')
         self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(20 * SLOW)
         self.proc = subprocess.Popen([program], stdin=theirs, stdout=theirs, preexec_fn=harness._die_with_parent)
         theirs.close()
-        self.buffer, self.pushes = b'', []
+        self.buffer, self.pushes, self.timeout = b'', [], 20 * SLOW
 
     def close(self):
         self.sock.close()
