@@ -170,15 +170,31 @@ line_state() {
     redis-cli -p "$(resp_of 1)" CACHE.STATE "$1" | awk -v want="n$2" '$0 == "node" { getline; n = $0 } $0 == "state" && n == want { getline; print; exit }'
 }
 
+# How many groups are not led by the first node of their place on the ring: leadership goes there seconds after a start, and takes copies along.
+groups_away() {
+    redis-cli -p "$(resp_of 1)" CLUSTER.GROUPS | awk '$0 == "leader" { getline; l = $0 } $0 == "replicas" { getline; getline; n += $0 != l } END { print n + 0 }'
+}
+
+wait_places() {
+    local deadline=$((SECONDS + 30))
+    until [ "$(groups_away)" = 0 ] || [ $SECONDS -ge $deadline ]; do
+        sleep 0.1
+    done
+}
+
 line_is() {
-    local state
+    local state deadline=$((SECONDS + 10))
     state=$(line_state "$1" "$2")
+    while [ "$state" = unknown ] && [ $SECONDS -lt $deadline ]; do
+        state=$(line_state "$1" "$2") # it was slow to answer
+    done
     printf '    node %s: %s\n' "$2" "$state"
     [ "$state" = "$3" ] || { printf '  NOT AS EXPECTED: line of %s on node %s should be %s\n' "$1" "$2" "$3" && tour_failed=1; }
 }
 
 tour_cache() {
     heading "13. A cache: written and read on node 2, which owns the only copy (E); read on node 3, and both share it (S)."
+    wait_places
     cli 2 SET price 10
     expect OK
     cli 2 GET price
@@ -209,6 +225,7 @@ tour_write_back() {
     export CACHE_WRITE_POLICY=back CACHE_FLUSH_INTERVAL=60000
     start_cluster
     unset CACHE_WRITE_POLICY CACHE_FLUSH_INTERVAL
+    wait_places
     cli 2 SET price 21
     expect OK
     line_is price 2 M
