@@ -36,6 +36,13 @@ static void never_write(void *arg, uint32_t group, slice_t key, slice_t o, uint6
     fail();
 }
 
+static uint32_t writes;
+static void on_write(void *arg, uint32_t group, slice_t key, slice_t o, uint64_t cookie)
+{
+    (void)arg, (void)group, (void)key, (void)o, (void)cookie;
+    writes++;
+}
+
 static uint32_t told_keys, told_all;
 static void on_told(void *arg, uint32_t group, slice_t key, bool all)
 {
@@ -44,16 +51,27 @@ static void on_told(void *arg, uint32_t group, slice_t key, bool all)
     told_all += all;
 }
 
-static int begin(void **state)
+static int begin_with(bool back)
 {
-    (void)state;
-    struct cacher_options o = {.groups = 1, .back = true, .entries_max = 100, .lease_ms = LEASE_MS, .flush_ms = 1000};
-    struct cacher_io io = {.send = send, .reply = reply, .write = never_write, .told = on_told};
+    struct cacher_options o = {.groups = 1, .back = back, .entries_max = 100, .lease_ms = LEASE_MS, .flush_ms = 1000};
+    struct cacher_io io = {.send = send, .reply = reply, .write = back ? never_write : on_write, .told = on_told};
     cacher = cacher_new(&o, &io);
-    n_sent = told_keys = told_all = 0;
+    n_sent = told_keys = told_all = writes = 0;
     now_ms = 1000;
     cacher_clock(cacher, now_ms, now_ms);
     return 0;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    return begin_with(true);
+}
+
+static int begin_through(void **state)
+{
+    (void)state;
+    return begin_with(false);
 }
 
 static int end(void **state)
@@ -205,11 +223,85 @@ static void test_another_home_ends_what_is_heard(void **state)
     assert_null(last(CACHE_MSG_NOTED));
 }
 
+static void wrote(const char *a, const char *b, uint64_t version, uint64_t seq)
+{
+    const slice_t argv[] = {slice_str(a), KEY, slice_str(b)};
+    enum cache_access access;
+    buf_clear(&op);
+    assert_true(cache_op_encode(argv, 3, &op, &access, &error));
+    cacher_wrote(cacher, 0, KEY, buf_slice(&op), CACHER_DONE_OWNED, EPOCH, version - 1, version, seq);
+}
+
+/* SET 1, GET, SET 2, GET of one pipeline: the second write leaves when the first read has its answer. */
+static void test_a_write_through_waits_for_the_read_before_it(void **state)
+{
+    (void)state;
+    run("GET", NULL);
+    lease();
+    absent(CACHE_MSG_GETS, CACHE_GRANT_E, 1, 7);
+    run("SET", "1");
+    run("SET", "2"); /* no read in between: with the first */
+    assert_int_equal(writes, 2);
+    run("GET", NULL);
+    run("SET", "3");
+    run("GET", NULL);
+    assert_int_equal(writes, 2);
+    wrote("SET", "1", 8, 2);
+    wrote("SET", "2", 9, 3);
+    assert_string_equal((char *)replied.ptr, "$1\r\n2\r\n");
+    assert_int_equal(writes, 3);
+    wrote("SET", "3", 10, 4);
+    assert_string_equal((char *)replied.ptr, "$1\r\n3\r\n");
+}
+
+/* The line is readable while its flush is under way, but not for who stands behind a write. */
+static void test_a_read_waits_for_the_write_before_it(void **state)
+{
+    (void)state;
+    struct cache_item item;
+    run("SET", "1");
+    lease();
+    absent(CACHE_MSG_GETX, CACHE_GRANT_M, 1, 7);
+    now_ms += 1000;
+    cacher_clock(cacher, now_ms, now_ms);
+    cacher_timers(cacher);
+    assert_non_null(last(CACHE_MSG_FLUSH));
+    assert_true(cacher_hit(cacher, 0, KEY, &item));
+    run("SET", "2");
+    assert_string_equal((char *)replied.ptr, "");
+    assert_false(cacher_hit(cacher, 0, KEY, &item));
+    run("GET", NULL);
+    assert_string_equal((char *)replied.ptr, "");
+    cacher_on(cacher, &(struct cache_msg){.kind = CACHE_MSG_FLUSHED, .epoch = EPOCH, .txn = last(CACHE_MSG_FLUSH)->txn, .version = 8, .key = KEY});
+    assert_string_equal((char *)replied.ptr, "$1\r\n2\r\n");
+}
+
+/* S57: what came after a snoop serves those that asked before it once, but none of them that stands behind a write. */
+static void test_an_old_value_is_for_no_read_behind_a_write(void **state)
+{
+    (void)state;
+    lease();
+    run("GET", NULL);
+    run("SET", "1");
+    run("GET", NULL);
+    const struct cache_msg *gets = last(CACHE_MSG_GETS);
+    assert_non_null(gets);
+    cacher_on(cacher, &(struct cache_msg){.kind = CACHE_MSG_INV, .epoch = EPOCH, .seq = 5, .key = KEY});
+    buf_clear(&replied);
+    absent(CACHE_MSG_GETS, CACHE_GRANT_S, 4, 7);
+    assert_int_equal(writes, 1);
+    wrote("SET", "1", 8, 6);
+    assert_string_equal((char *)replied.ptr, "$1\r\n1\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_write_where_nothing_is_has_a_new_version, begin, end),
         cmocka_unit_test_setup_teardown(test_a_write_where_a_value_is_needs_no_message, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_write_through_waits_for_the_read_before_it, begin_through, end),
+        cmocka_unit_test_setup_teardown(test_a_read_waits_for_the_write_before_it, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_old_value_is_for_no_read_behind_a_write, begin_through, end),
         cmocka_unit_test_setup_teardown(test_who_listens_hears_under_a_lease, begin, end),
         cmocka_unit_test_setup_teardown(test_another_home_ends_what_is_heard, begin, end),
     };

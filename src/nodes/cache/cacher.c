@@ -1,7 +1,8 @@
 /* Lines do what MESI_TABLE says: events come from ops, from writes that end, and from the home.
  *
  * Invariants: a line that is not stable has a flight, and a flight's line is never freed (S59). Reads are answered from S, E, M, MS, MF under a live lease only.
- * A value that came after a snoop it does not know of is used once, for those that asked before the snoop (S57). */
+ * A value that came after a snoop it does not know of is used once, for those that asked before the snoop (S57). Ops on a line are done in their order: behind
+ * one that waits, all wait, so that a client reads what it wrote before in its pipeline, and nothing of what it writes after. */
 #include "nodes/cache/cacher_internal.h"
 
 #include "utils/hash.h"
@@ -74,13 +75,18 @@ static bool is_over(const struct cacher *c, const struct line *l)
     return (l->state == MESI_S || l->state == MESI_E) && line_flight(l) == NULL && end != 0 && end <= c->now_ms;
 }
 
+static bool has_waiters(const struct line *l)
+{
+    return line_flight(l) != NULL && !list_empty(&line_flight(l)->waiters);
+}
+
 bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item)
 {
     if (!lease_lives(c, &c->groups[group])) {
         return false;
     }
     struct line *l = line_find(c, group, key);
-    if (l == NULL || !is_readable(l->state) || is_over(c, l)) {
+    if (l == NULL || !is_readable(l->state) || has_waiters(l) || is_over(c, l)) {
         return false;
     }
     lines_touch(&c->lines, l);
@@ -166,7 +172,7 @@ static void flush(struct cacher *c, struct line *l)
 
 static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_access access, uint64_t cookie);
 
-/* Those that waited, once more, in their order. once: only those that asked before the snoop, answered from what came. */
+/* Those that waited, once more, in their order. */
 static void wake(struct cacher *c, struct line *l)
 {
     struct flight *f = line_flight(l);
@@ -184,11 +190,16 @@ static void wake(struct cacher *c, struct line *l)
     while (!list_empty(&todo)) {
         struct waiter *w = CONTAINER_OF(todo.next, struct waiter, link);
         list_remove(&w->link);
+        if (has_waiters(l)) {
+            list_push_back(&line_flight(l)->waiters, &w->link);
+            continue;
+        }
         op_on_line(c, l, slice_of(w->op, w->op_len), (enum cache_access)w->access, w->cookie);
         free(w);
     }
 }
 
+/* Reads that asked before the snoop, answered from what came; none that stands behind a write, whose value it must see. */
 static void serve_once(struct cacher *c, struct line *l, const struct cache_msg *m)
 {
     struct flight *f = line_flight(l);
@@ -198,7 +209,10 @@ static void serve_once(struct cacher *c, struct line *l, const struct cache_msg 
     it.expire_ms = it.expire_ms != 0 ? f->asked_ms + it.expire_ms : 0;
     list_each_safe(link, &f->waiters) {
         struct waiter *w = CONTAINER_OF(link, struct waiter, link);
-        if (w->access == CACHE_READS && (w->old || f->snoop_epoch == 0)) {
+        if (w->access != CACHE_READS) {
+            return;
+        }
+        if (w->old || f->snoop_epoch == 0) {
             list_remove(&w->link);
             buf_clear(&c->reply);
             cache_op_run(slice_of(w->op, w->op_len), &it, (struct cache_clock){c->now_ms, c->wall_ms}, &c->change, &c->reply);
@@ -326,6 +340,10 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
     const struct mesi_cell *cell = &MESI_TABLE[stale ? MESI_S : l->state][ev];
     uint32_t act = cell->actions;
     syn_assert(cell->next != CELL_NEVER);
+    if (has_waiters(l)) {
+        waiter_add(c, l, op, access, cookie);
+        return;
+    }
     if (act & ACT_HIT) {
         run(c, l, op, cookie);
         return;
