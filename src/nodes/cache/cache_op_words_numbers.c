@@ -120,8 +120,8 @@ bool words_bitcount(struct op_words *w)
     if (w->argc == 2) {
         return true;
     }
-    if (w->argc == 3) {
-        return unit_word(w, w->argc); /* half a range */
+    if (w->argc == 3 || w->argc > 5) {
+        return unit_word(w, w->argc); /* half a range, or more than one */
     }
     w->op->flags = OP_FROM | OP_TO;
     return words_range(w) && (w->argc == 4 || unit_word(w, 4));
@@ -137,6 +137,9 @@ bool words_bitpos(struct op_words *w)
     if (bit != 0 && bit != 1) {
         resp_error(w->error, "ERR", "The bit argument must be 1 or 0.");
         return false;
+    }
+    if (w->argc > 6) {
+        return unit_word(w, 5); /* says so before it looks at numbers */
     }
     o->flags = (bit == 0 ? OP_NEGATIVE : 0) | (w->argc > 3 ? OP_FROM : 0) | (w->argc > 4 ? OP_TO : 0);
     if (w->argc > 3 && !words_int(w, w->argv[3], &o->a)) {
