@@ -525,6 +525,9 @@ static void done_fill(struct node *n, struct request *r, slice_t reply)
 
 static void submit_fill(struct call *c, enum cache_multi multi, uint64_t token, slice_t op)
 {
+    if (!call_alone(c)) {
+        return;
+    }
     struct request *r = call_request(c, cache_group(c->n, c->argv[1]), REQUEST_WRITE, false);
     r->done = done_fill;
     buf_put_u8(&r->payload, SERVICE_CACHE);

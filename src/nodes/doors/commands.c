@@ -120,7 +120,7 @@ static const struct command COMMANDS[] = {
     {"MSET", -3, CMD_WRITE, handle_cache_mset, "string", "Sets several keys, each by itself.", "key value [key value ...]", "0.3.0", 1, -1, 2},
     {"LCS", -3, CMD_READ, handle_cache_lcs, "string", "Finds the longest common subsequence of two values, each read by itself.",
      "key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN]", "0.3.0", 1, 2, 1},
-    {"MSETNX", -3, CMD_WRITE, handle_cache_msetnx, "string", "Sets several keys of one group in one step, if none exists.",
+    {"MSETNX", -3, CMD_WRITE | CMD_ALONE, handle_cache_msetnx, "string", "Sets several keys of one group in one step, if none exists.",
      "key value [key value ...]", "0.3.0", 1, -1, 2},
     {"DEL", -2, CMD_WRITE, handle_cache_del, "generic", "Deletes keys, each by itself; returns how many there were.", "key [key ...]", "0.3.0", 1, -1, 1},
     {"UNLINK", -2, CMD_WRITE | CMD_FAST, handle_cache_del, "generic", "The same as DEL.", "key [key ...]", "0.3.0", 1, -1, 1},
@@ -141,20 +141,20 @@ static const struct command COMMANDS[] = {
     {"EXPIRETIME", 2, CMD_READ | CMD_FAST, handle_cache_op, "generic", "Returns when a key goes, in Unix seconds.", "key", "0.3.0", 1, 1, 1},
     {"PEXPIRETIME", 2, CMD_READ | CMD_FAST, handle_cache_op, "generic", "Returns when a key goes, in Unix milliseconds.", "key", "0.3.0", 1, 1, 1},
     {"PERSIST", 2, CMD_WRITE | CMD_FAST, handle_cache_op, "generic", "Takes a key's time to live away.", "key", "0.3.0", 1, 1, 1},
-    {"RENAME", 3, CMD_WRITE, handle_cache_rename, "generic", "Renames a key; both names must share a group.", "key newkey", "0.3.0", 1, 2, 1},
-    {"RENAMENX", 3, CMD_WRITE, handle_cache_renamenx, "generic", "Renames a key to a name that does not exist.", "key newkey", "0.3.0", 1, 2, 1},
-    {"COPY", -3, CMD_WRITE, handle_cache_copy, "generic", "Copies a value to another key of its group.", "source destination [DB 0] [REPLACE]", "0.3.0",
+    {"RENAME", 3, CMD_WRITE | CMD_ALONE, handle_cache_rename, "generic", "Renames a key; both names must share a group.", "key newkey", "0.3.0", 1, 2, 1},
+    {"RENAMENX", 3, CMD_WRITE | CMD_ALONE, handle_cache_renamenx, "generic", "Renames a key to a name that does not exist.", "key newkey", "0.3.0", 1, 2, 1},
+    {"COPY", -3, CMD_WRITE | CMD_ALONE, handle_cache_copy, "generic", "Copies a value to another key of its group.", "source destination [DB 0] [REPLACE]", "0.3.0",
      1, 2, 1},
     {"SETBIT", 4, CMD_WRITE, handle_cache_op, "bitmap", "Sets one bit of a value; returns what it was.", "key offset value", "0.3.0", 1, 1, 1},
     {"GETBIT", 3, CMD_READ | CMD_FAST, handle_cache_op, "bitmap", "Returns one bit of a value.", "key offset", "0.3.0", 1, 1, 1},
     {"BITCOUNT", -2, CMD_READ, handle_cache_op, "bitmap", "Counts the bits that are set.", "key [start end [BYTE | BIT]]", "0.3.0", 1, 1, 1},
     {"BITPOS", -3, CMD_READ, handle_cache_op, "bitmap", "Finds the first bit that is set, or clear.", "key bit [start [end [BYTE | BIT]]]", "0.3.0", 1, 1, 1},
     {"OBJECT", -2, CMD_READ, handle_cache_object, "generic", "Shows how a value is kept.", "<ENCODING | REFCOUNT | IDLETIME | FREQ> key | HELP", "0.3.0", 2, 2, 1},
-    {"RANDOMKEY", 1, CMD_READ, handle_randomkey, "generic", "Returns some key.", "", "0.3.0", 0, 0, 0},
-    {"KEYS", 2, CMD_READ, handle_keys, "generic", "Lists the keys that match a pattern.", "pattern", "0.3.0", 0, 0, 0},
-    {"SCAN", -2, CMD_READ, handle_scan, "generic", "Lists keys page by page.", "cursor [MATCH pattern] [COUNT count] [TYPE type]", "0.3.0", 0, 0, 0},
-    {"FLUSHALL", -1, CMD_WRITE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
-    {"FLUSHDB", -1, CMD_WRITE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
+    {"RANDOMKEY", 1, CMD_READ | CMD_ALONE, handle_randomkey, "generic", "Returns some key.", "", "0.3.0", 0, 0, 0},
+    {"KEYS", 2, CMD_READ | CMD_ALONE, handle_keys, "generic", "Lists the keys that match a pattern.", "pattern", "0.3.0", 0, 0, 0},
+    {"SCAN", -2, CMD_READ | CMD_ALONE, handle_scan, "generic", "Lists keys page by page.", "cursor [MATCH pattern] [COUNT count] [TYPE type]", "0.3.0", 0, 0, 0},
+    {"FLUSHALL", -1, CMD_WRITE | CMD_ALONE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
+    {"FLUSHDB", -1, CMD_WRITE | CMD_ALONE, handle_cache_flushall, "server", "Deletes all keys.", "[ASYNC | SYNC]", "0.3.0", 0, 0, 0},
     {"EVAL", -3, CMD_WRITE, handle_eval, "script", "Runs a script of a known lock library; any other is refused.",
      "script numkeys [key [key ...]] [arg [arg ...]]", "0.3.0", 0, 0, 0},
     {"EVALSHA", -3, CMD_WRITE, handle_evalsha, "script", "The same by the SHA-1 of its text.", "sha1 numkeys [key [key ...]] [arg [arg ...]]", "0.3.0", 0, 0, 0},
@@ -165,10 +165,10 @@ static const struct command COMMANDS[] = {
     {"CACHE.LEASE", -2, CMD_WRITE | CMD_BLOCKING, handle_cache_lease, "cache",
      "Returns a value; of a key that is missing it gives one caller the right to fill it, with SET ... FILL, and lets the others wait.",
      "key [WAIT milliseconds] [STALE milliseconds] [FILL milliseconds] [ABANDON token]", "0.3.0", 1, 1, 1},
-    {"CACHE.STATE", 2, CMD_READ, handle_cache_state, "cache", "Shows memory and directory of a key at its home, and its line on every node.", "key", "0.3.0", 1, 1, 1},
+    {"CACHE.STATE", 2, CMD_READ | CMD_ALONE, handle_cache_state, "cache", "Shows memory and directory of a key at its home, and its line on every node.", "key", "0.3.0", 1, 1, 1},
     {"CACHE.INVALIDATE", 2, CMD_WRITE, handle_cache_invalidate, "cache", "Drops the copies of a key on all nodes; returns how many there were.", "key",
      "0.3.0", 1, 1, 1},
-    {"CACHE.FLUSH", 1, CMD_WRITE, handle_cache_flush, "cache", "Writes this node's dirty lines to memory; answered when they are there.", "", "0.3.0", 0, 0, 0},
+    {"CACHE.FLUSH", 1, CMD_WRITE | CMD_ALONE, handle_cache_flush, "cache", "Writes this node's dirty lines to memory; answered when they are there.", "", "0.3.0", 0, 0, 0},
     {"CACHE.STATS", 1, CMD_READ, handle_cache_stats, "cache", "Counts lines, hits, misses, bus transactions and leases of this node.", "", "0.3.0",
      0, 0, 0},
     {"XADD", -5, CMD_WRITE | CMD_FAST, handle_xadd, "stream", "Appends an entry to a stream, which is made if there is none.",
@@ -212,11 +212,11 @@ static const struct command COMMANDS[] = {
      "subcommand", "0.1.0", 0, 0, 0},
     {"PING", -1, CMD_FAST, handle_ping, "connection", "Answers PONG, or the message.", "[message]", "0.1.0", 0, 0, 0},
     {"ECHO", 2, CMD_FAST, handle_echo, "connection", "Answers the message.", "message", "0.1.0", 0, 0, 0},
-    {"HELLO", -1, CMD_FAST | CMD_NO_AUTH, handle_hello, "connection", "Chooses the protocol version; may authenticate and name.",
+    {"HELLO", -1, CMD_FAST | CMD_NO_AUTH | CMD_ALONE, handle_hello, "connection", "Chooses the protocol version; may authenticate and name.",
      "[protover [AUTH username password] [SETNAME clientname]]", "0.1.0", 0, 0, 0},
     {"AUTH", -2, CMD_FAST | CMD_NO_AUTH, handle_auth, "connection", "Authenticates the connection.", "[username] password", "0.1.0", 0, 0, 0},
     {"QUIT", -1, CMD_FAST | CMD_NO_AUTH, handle_quit, "connection", "Closes the connection.", "", "0.1.0", 0, 0, 0},
-    {"RESET", 1, CMD_FAST | CMD_NO_AUTH, handle_reset, "connection", "Brings the connection back to its first state.", "", "0.1.0", 0, 0, 0},
+    {"RESET", 1, CMD_FAST | CMD_NO_AUTH | CMD_ALONE, handle_reset, "connection", "Brings the connection back to its first state.", "", "0.1.0", 0, 0, 0},
     {"SUBSCRIBE", -2, CMD_FAST, handle_subscribe, "connection", "Takes the invalidations of CLIENT TRACKING ... REDIRECT; there are no other channels.",
      "channel [channel ...]", "0.3.0", 0, 0, 0},
     {"UNSUBSCRIBE", -1, CMD_FAST, handle_unsubscribe, "connection", "Ends SUBSCRIBE.", "[channel [channel ...]]", "0.3.0", 0, 0, 0},
@@ -228,7 +228,7 @@ static const struct command COMMANDS[] = {
     {"INFO", -1, CMD_READ, handle_info, "server", "Shows facts and counters of this node.", "[section ...]", "0.1.0", 0, 0, 0},
     {"CONFIG", -2, CMD_ADMIN, handle_config, "server", "Reads and sets run-time settings.", "<GET pattern ... | SET name value ... | RESETSTAT>",
      "0.1.0", 0, 0, 0},
-    {"DBSIZE", 1, CMD_READ, handle_dbsize, "server", "Counts the keys.", "", "0.1.0", 0, 0, 0},
+    {"DBSIZE", 1, CMD_READ | CMD_ALONE, handle_dbsize, "server", "Counts the keys.", "", "0.1.0", 0, 0, 0},
     {"TIME", 1, CMD_FAST, handle_time, "server", "Shows this node's wall clock.", "", "0.1.0", 0, 0, 0},
     {"ROLE", 1, CMD_FAST, handle_role, "server", "Answers master: every node takes every command.", "", "0.1.0", 0, 0, 0},
     {"WAIT", 3, CMD_FAST, handle_wait, "server", "Answers how many replicas hold what was acknowledged: a majority always does.",
@@ -366,6 +366,14 @@ void door_done(struct node *n, struct request *r, slice_t reply)
     }
 }
 
+bool call_alone(struct call *c)
+{
+    struct conn *conn = c->conn;
+    c->again = conn->kind == DOOR_RESP && conn->first_slot + 1 < conn->next_slot;
+    conn->alone = true;
+    return !c->again;
+}
+
 void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uint32_t argc, bool *again)
 {
     struct call c = {.n = n, .conn = conn, .argc = argc, .argv = argv, .reply = &n->doors->scratch};
@@ -380,7 +388,7 @@ void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uin
         wrong_arity(&c);
     } else if (!conn->authenticated && !(c.cmd->flags & CMD_NO_AUTH)) {
         call_error(&c, "NOAUTH", "Authentication required.");
-    } else if (!subscribed_refuses(&c)) {
+    } else if (!subscribed_refuses(&c) && (!(c.cmd->flags & CMD_ALONE) || call_alone(&c))) {
         conn->last_command = c.cmd->name;
         c.cmd->fn(&c);
         if (conn->caching != 0 && c.cmd->fn != handle_client) {

@@ -2,7 +2,8 @@
  *
  * Invariants: D1 replies leave in the order of the commands that asked for them; a blocked command holds the replies behind it,
  * not their execution. D2 a connection that does not read its replies is closed once its output passes the limit (I10, L5);
- * before that its commands are no longer read. D3 what a connection waits for is cancelled when it closes. */
+ * before that its commands are no longer read. D3 what a connection waits for is cancelled when it closes. D4 commands of one key or one resource meet
+ * in its order by themselves; one that is about many, or about the connection, begins when all before it are answered, and none begins before its end. */
 #include "nodes/doors/cache_door.h"
 #include "nodes/doors/door.h"
 #include "nodes/doors/queue_door.h"
@@ -249,10 +250,15 @@ void conn_pause(struct node *n, struct conn *c)
     }
 }
 
+static bool waits_alone(const struct conn *c)
+{
+    return c->alone && c->first_slot < c->next_slot;
+}
+
 void conn_resume(struct node *n, struct conn *c)
 {
     uint64_t most = c->kind == DOOR_RESP ? LIMIT_PIPELINE : LIMIT_HTTP_PIPELINE;
-    if (c->paused && !c->retry && c->guess_until_ms == 0 && c->next_slot - c->first_slot < most && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
+    if (c->paused && !c->retry && !waits_alone(c) && c->guess_until_ms == 0 && c->next_slot - c->first_slot < most && c->unsent_bytes < PAUSE_OUTPUT_BYTES) {
         c->paused = false;
         effects_add(n->fx, EF_RESUME_CONN)->conn = c->id;
     }
@@ -303,10 +309,11 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
     size_t at = 0;
     struct ahead ahead = {0};
     while (at < data.len && !c->closing) {
-        if (c->guess_until_ms != 0 || c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
+        if (c->guess_until_ms != 0 || waits_alone(c) || c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
             conn_pause(n, c);
             break;
         }
+        c->alone = false;
         look_ahead(n, &ahead, data, at);
         size_t used = 0;
         const char *reason = NULL;
@@ -322,7 +329,7 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
             bool again = false;
             command_execute(n, c, c->resp.argv, c->resp.argc, &again);
             if (again) {
-                c->retry = true;
+                c->retry = !c->alone;
                 conn_pause(n, c);
                 break;
             }

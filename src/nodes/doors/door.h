@@ -40,6 +40,7 @@ struct conn {
     bool closing;        /* nothing more is read; closed after what is owed has left */
     bool paused;         /* the driver was told not to read */
     bool retry;          /* the last command was not consumed: it waits for the connection's session, or for room */
+    bool alone;          /* no further command begins before all replies that are owed have left (D4) */
     struct list crowd;   /* cache_doors.crowd while its last command waits for room in the cache, ... */
     uint64_t crowd_ms;   /* ... and since when; 0: it does not */
     bool authenticated;
@@ -81,7 +82,7 @@ struct http_parser;
 struct call;
 typedef void (*command_fn)(struct call *c);
 
-enum command_flags { CMD_READ = 1, CMD_WRITE = 2, CMD_BLOCKING = 4, CMD_ADMIN = 8, CMD_FAST = 16, CMD_NO_AUTH = 32 };
+enum command_flags { CMD_READ = 1, CMD_WRITE = 2, CMD_BLOCKING = 4, CMD_ADMIN = 8, CMD_FAST = 16, CMD_NO_AUTH = 32, CMD_ALONE = 64 /* D4 */ };
 
 struct command {
     const char *name;     /* upper case */
@@ -178,6 +179,8 @@ void conn_touch(struct node *n, struct conn *c);
 /* A request whose answer goes to this call's reply place. */
 struct request *call_request(struct call *c, uint32_t group, enum request_kind kind, bool waits);
 void call_submit(struct call *c, struct request *r);
+/* D4. False: it is put off until what its connection sent before is answered. */
+bool call_alone(struct call *c);
 struct door_slot *conn_slot(struct conn *c, uint64_t slot);
 void call_error(struct call *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
