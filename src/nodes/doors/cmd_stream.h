@@ -5,6 +5,9 @@
 #include "nodes/doors/queue_door.h"
 
 /* cmd_stream.c */
+/* The stream of a command; NULL: put off, answered, or (c->missing) there is none. */
+struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want);
+bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id *id); /* ms or ms-seq; - and + */
 bool arg_stream_int(struct call *c, slice_t s, const char *error, int64_t *out); /* error NULL: Redis' usual words */
 bool get_stream_id(slice_t s, uint64_t no_seq, struct stream_id *id);            /* ms or ms-seq; says nothing */
 /* One end of an interval: - and +, an id, or "(" and an id that is not meant itself. */

@@ -110,16 +110,6 @@ void queue_members_fini(struct doors *d);
 /* queue_consume.c */
 /* Streams: XREADGROUP's view of the same. */
 enum consume_view { VIEW_QUEUE, VIEW_STREAM };
-/* [id, [field, value ...]]; the fields of a native message are payload, key and its headers. */
-void put_stream_entry(struct buf *b, const struct queue_message *m);
-void put_stream_id(struct buf *b, struct stream_id id);
-void put_streams_head(struct buf *b, int proto, uint32_t n);
-void put_streams_key(struct buf *b, int proto, slice_t key);
-
-/* cmd_stream.c */
-bool arg_stream_id(struct call *c, slice_t s, uint64_t no_seq, struct stream_id *id); /* ms or ms-seq; - and + */
-/* The stream of a command; NULL: put off, answered, or (c->missing) there is none. */
-struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want);
 struct consume_options { uint32_t count; uint64_t block_ms; bool block; uint64_t visibility_ms; bool no_ack; enum consume_view view; };
 void consume_begin(struct call *c, struct member *m, const struct consume_options *o);
 void consumes_of_member(struct node *n, struct member *m, slice_t error); /* its assignment is new, or (error) it cannot join */
@@ -128,13 +118,23 @@ void consumes_joined(struct node *n, struct member *m, slice_t error);
 void consumes_closed(struct node *n, struct conn *c);
 uint64_t consume_deadline(const struct node *n);
 void queue_consume_fini(struct doors *d);
+
+/* queue_consume_claims.c */
 /* Deliveries that nobody will handle are available again at once, uncounted. items: SETTLE items. */
 void queue_give_back(struct node *n, uint32_t group, uint64_t topic, slice_t consumer_group, uint32_t count, slice_t items);
+
+/* queue_view.c */
 void put_receipt(struct buf *b, const struct receipt *r);    /* a bulk string */
 bool get_receipt(slice_t s, struct receipt *r);
 void put_message_id(struct buf *b, const struct topic_ref *t, uint32_t partition, uint64_t offset);
 /* The map of one message as QUEUE.CONSUME and QUEUE.PEEK show it. */
 void put_message(struct buf *b, const struct topic_ref *t, const struct delivery *d, uint32_t partition, const struct queue_message *m);
+/* [id, [field, value ...]]; the fields of a native message are payload, key and its headers. */
+void put_stream_entry(struct buf *b, const struct queue_message *m);
+void put_stream_id(struct buf *b, struct stream_id id);
+/* XREAD and XREADGROUP: RESP3 has a map of keys, RESP2 an array of pairs. */
+void put_streams_head(struct buf *b, int proto, uint32_t n);
+void put_streams_key(struct buf *b, int proto, slice_t key);
 
 /* queue_multi.c: one call, requests to several groups */
 struct multi;
