@@ -78,7 +78,7 @@ void handle_xsetid(struct call *c);
 /* cmd_stream_read.c */
 void handle_xread(struct call *c);
 void handle_xreadgroup(struct call *c);
-/* cmd_stream_group.c, cmd_stream_info.c */
+/* cmd_stream_group.c, cmd_stream_claim.c, cmd_stream_info.c */
 void handle_xgroup(struct call *c);
 void handle_xack(struct call *c);
 void handle_xpending(struct call *c);

@@ -1,5 +1,5 @@
-/* Redis Streams over topics of one partition: XADD, XLEN, XRANGE, XREVRANGE, XDEL, XTRIM, XSETID. XREAD and consumer groups
- * are cmd_stream_read.c's and cmd_stream_group.c's. Replies and error words are Redis' own; what differs is listed in docs/queue.md, "Streams". */
+/* Redis Streams over topics of one partition: XADD, XLEN, XRANGE, XREVRANGE, XDEL, XTRIM, XSETID. XREAD is
+ * cmd_stream_read.c's, consumer groups are cmd_stream_group.c's and cmd_stream_claim.c's. Replies and error words are Redis' own; what differs is listed in docs/queue.md, "Streams". */
 #include "nodes/doors/cmd.h"
 #include "nodes/doors/cmd_stream.h"
 #include "nodes/doors/queue_door.h"
