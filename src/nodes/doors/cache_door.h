@@ -33,7 +33,7 @@ struct cache_ask {
     uint64_t slot, began_ms;
     bool write;
     struct cache_join *join;
-    struct lease_wait *lease;   /* who is told instead (cmd_cache_lease.c); NULL: nobody */
+    struct lease_wait *lease;   /* who is told instead (cache_lease.c); NULL: nobody */
     uint32_t part;
     uint8_t *key;               /* of a read that is tracked, else NULL; owned */
     uint32_t key_len;
@@ -67,7 +67,7 @@ struct cache_doors {
     struct list crowd;          /* cache_crowd.c */
     struct list bcast;          /* struct conn.of_bcast: those that hear of every write */
     struct list bcast_waits;    /* struct bcast_wait */
-    struct map leased;          /* cmd_cache_lease.c: struct lease_wait by key, ... */
+    struct map leased;          /* cache_lease.c: struct lease_wait by key, ... */
     struct list leases;         /* ... and all of them */
     uint64_t lease_next_ms;     /* when one of them has something to do */
     conn_id_t writer;           /* whose command is being executed */
@@ -98,7 +98,7 @@ void cache_poll_begin(struct call *c, slice_t key, bool drop);
 void cache_polls_timers(struct node *n);
 void cache_polls_free(struct cache_doors *d);
 
-/* cmd_cache_lease.c */
+/* cache_lease.c */
 void lease_init(struct cache_doors *d);
 void lease_fini(struct cache_doors *d);
 void lease_read(struct node *n, struct lease_wait *w, slice_t reply);
