@@ -22,7 +22,6 @@
 
 enum { EXIT_USAGE = 2, EXIT_DATA = 65, EXIT_UNAVAILABLE = 69, EXIT_IO = 74, SEGMENT_BYTES = 16 * 1024 * 1024, CONFIG_FILE_BYTES_MAX = 1024 * 1024 };
 static const uint64_t MIB = 1024 * 1024;
-static const uint64_t CACHE_MEMORY_MIB = 8192; /* of all groups: beyond it writes that grow are refused (-OOM) */
 
 extern char **environ;
 
@@ -125,7 +124,7 @@ static void node_options_of(const struct config *c, struct node_options *o)
     bool bytes = config_is_bytes(c, SETTING_CACHE_SIZE);
     o->cache_bytes = bytes ? size : 0;
     o->cache_entries = bytes ? 0 : size;
-    o->cache_memory_bytes = CACHE_MEMORY_MIB * MIB / o->groups;
+    o->cache_memory_bytes = config_number(c, SETTING_CACHE_MEMORY);
     o->cache_lease_ms = config_number(c, SETTING_CACHE_LEASE);
     o->cache_flush_ms = config_number(c, SETTING_CACHE_FLUSH_INTERVAL);
     o->queue_cache_bytes = 2 * 1024 * 1024;

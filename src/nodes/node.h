@@ -149,7 +149,7 @@ struct node_options {
     bool cache_back, cache_s3fifo;    /* CACHE_WRITE_POLICY, CACHE_POLICY */
     uint64_t cache_entries, cache_bytes; /* CACHE_SIZE: one of them, the other 0 */
     uint64_t cache_lease_ms, cache_flush_ms;
-    uint64_t cache_memory_bytes;      /* of a group; 0: no bound */
+    uint64_t cache_memory_bytes;      /* CACHE_MEMORY, of all groups: a group that this node leads gets its part; 0: the bound stays */
     uint64_t cache_directory_keys;    /* of all homes of a node; 0: the default */
     uint64_t held_bytes_max;          /* entries and young messages in memory, all groups together: beyond it publishes are refused (BUSY), and what
                                        * leaders send waits at them while this node's disk catches up; 0: no bound */

@@ -13,10 +13,12 @@
 #include <stdlib.h>
 
 enum { DUE_RETRY_MS = 20, DEDUP_MS = 120000, DEDUP_COUNT = 100000, CHECK_TURNS = 97, PROPOSED_BYTES = 12, DIRECTORY_KEYS = 4 * 1024 * 1024 /* of all groups */ };
+/* Of all groups, before a leader says otherwise. Never to be changed: logs are read with it. */
+static const uint64_t MEMORY_AT_FIRST = 8ull << 30;
 
 struct cache_sm *cache_new_sm(const struct node *n, uint32_t group)
 {
-    struct cache_sm_options o = {.group = group, .hash_key = n->opt.cluster_key, .memory_bytes = n->opt.cache_memory_bytes, .dedup_ms = DEDUP_MS,
+    struct cache_sm_options o = {.group = group, .hash_key = n->opt.cluster_key, .memory_bytes = MEMORY_AT_FIRST / n->opt.groups, .dedup_ms = DEDUP_MS,
                                  .dedup_count = DEDUP_COUNT};
     return cache_sm_new(&o);
 }
@@ -42,7 +44,7 @@ static void held_free(struct cache_held *h)
 void cache_leader_lost(struct node *n, struct node_group *g)
 {
     struct group_cache *q = &g->cache;
-    q->due_index = 0;
+    q->due_index = q->bound_index = 0;
     buf_clear(&q->proposed);
     buf_clear(&q->leasing);
     list_each_safe(it, &q->held) {
@@ -465,6 +467,26 @@ void cache_apply(struct node *n, struct node_group *g, uint64_t index, slice_t o
     if (q->due_index != 0 && index >= q->due_index) {
         q->due_index = 0;
     }
+    if (q->bound_index != 0 && index >= q->bound_index) {
+        q->bound_index = 0;
+    }
+}
+
+/* What refuses writes is part of memory, so that all replicas refuse the same: it becomes what this leader's setting says. */
+static void say_bound(struct node *n, struct group_cache *q)
+{
+    uint64_t want = n->opt.cache_memory_bytes / n->opt.groups, index;
+    if (want == 0 || q->bound_index != 0 || cache_sm_bound(q->sm) == want) {
+        return;
+    }
+    struct buf e = {0};
+    buf_put_u8(&e, SERVICE_CACHE);
+    cache_put_head(&e, CACHE_ENTRY_BOUND, (struct request_id){0}, 0);
+    buf_put_u64(&e, want);
+    if (cache_propose(q, &e, &index)) {
+        q->bound_index = index;
+    }
+    buf_fini(&e);
 }
 
 void cache_lead(struct node *n, struct node_group *g)
@@ -480,6 +502,7 @@ void cache_lead(struct node *n, struct node_group *g)
     io.written = home_written;
     q->home = home_new(&o, &io, n->now_ms, holders, count);
     home_timers(q->home);
+    say_bound(n, q);
 }
 
 /* --- duties */
@@ -521,9 +544,12 @@ void cache_home_timers(struct node *n, struct node_group *g)
     }
 }
 
-/* Nodes that have left the cluster are no longer waited for, once their leases are over. */
+/* Nodes that have left the cluster are no longer waited for, once their leases are over; a bound that the log did not take is proposed again. */
 void cache_housekeeping(struct node *n, struct node_group *g)
 {
+    if (g->cache.home != NULL) {
+        say_bound(n, &g->cache);
+    }
     node_id_t holders[CACHE_HOLDERS_MAX];
     uint32_t count = g->cache.home != NULL ? cache_sm_holders(g->cache.sm, holders) : 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -44,6 +44,7 @@ struct group_cache {
     struct buf written;         /* keys of the write that is told of */
     struct buf leasing;         /* keys that LEASE entries in our log are about: u64 hash each, in the order of the log */
     uint64_t due_index, due_retry_ms;
+    uint64_t bound_index;       /* our BOUND in flight; 0: none */
     struct cache_batch *batch;  /* this turn's; NULL: none */
 };
 

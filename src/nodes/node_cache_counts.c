@@ -49,7 +49,7 @@ void cache_end_sm(struct group_cache *q)
 {
     struct cache_sm_stats m;
     cache_sm_stats(q->sm, &m);
-    m.keys = m.bytes = m.with_expiry = m.fills = m.stales = m.fill_bytes = 0;
+    m.keys = m.bytes = m.bound = m.with_expiry = m.fills = m.stales = m.fill_bytes = 0;
     add(&q->n->cache.past.memory, &m, sizeof m);
     cache_sm_free(q->sm);
     q->sm = NULL;

@@ -153,6 +153,13 @@ static void batch_free(struct node *n, struct cache_batch *b)
     free(b);
 }
 
+/* What the bound of memory refuses a line would take: the value that it would have then is nobody's. */
+static bool refused_by_bound(slice_t resp, uint64_t before, uint64_t version)
+{
+    static const char oom[] = "-OOM ";
+    return before == version && resp.len >= sizeof oom - 1 && memcmp(resp.ptr, oom, sizeof oom - 1) == 0;
+}
+
 /* The answer to one write: its client's, then the cacher's. */
 static void write_done(struct node *n, const struct cache_batch *b, uint64_t cookie, slice_t key, slice_t op, uint64_t epoch, struct reader *r)
 {
@@ -165,7 +172,8 @@ static void write_done(struct node *n, const struct cache_batch *b, uint64_t coo
         doors_cache_told(n, key, false, cookie);
     }
     doors_cache_reply(n, cookie, resp);
-    cacher_wrote(n->cache.cacher, b->group, key, op, owned ? CACHER_DONE_OWNED : CACHER_DONE, epoch, before, version, seq);
+    enum cacher_outcome done = owned ? CACHER_DONE_OWNED : CACHER_DONE;
+    cacher_wrote(n->cache.cacher, b->group, key, op, refused_by_bound(resp, before, version) ? CACHER_UNSURE : done, epoch, before, version, seq);
 }
 
 static void writes_failed(struct node *n, const struct cache_batch *b, struct reader ops, slice_t error)

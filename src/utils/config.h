@@ -28,6 +28,7 @@ enum setting_type {
     SETTING_TYPE_CHOICE,
     SETTING_TYPE_ROLES,
     SETTING_TYPE_CAPACITY,
+    SETTING_TYPE_BYTES,
 };
 
 struct setting_info {
@@ -45,7 +46,7 @@ enum setting_source { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_FLAG };
 struct setting_value {
     struct buf text;   /* as given, with a terminating zero that len does not count */
     enum setting_source source;
-    uint64_t number;   /* NUMBER, PORT, MS; CHOICE: place in choices; ROLES: bit set of places; CAPACITY */
+    uint64_t number;   /* NUMBER, PORT, MS, BYTES; CHOICE: place in choices; ROLES: bit set of places; CAPACITY */
     bool is_bytes;     /* CAPACITY: number is bytes, not entries */
 };
 

@@ -8,7 +8,7 @@
  *   HOST     a name or address                                        NUMBER  min to max
  *   PORT     min to max (min 0: 0 switches it off)                    MS      a duration, min to max milliseconds
  *   CHOICE   one of choices, separated by |                           ROLES   some of choices, separated by commas
- *   CAPACITY entries, or bytes when it has a unit */
+ *   CAPACITY entries, or bytes when it has a unit                     BYTES  min to max bytes */
 #define CONFIG_TABLE(X)                                                                                                   \
     X(NODE_ID, NAME, "", 0, 63, "",                                                                                       \
       "This node's name, one of those in CLUSTER_NODES. n1 when CLUSTER_NODES is not set.")                               \
@@ -46,6 +46,8 @@
     X(MAX_DELIVERY_ATTEMPTS, NUMBER, "5", 1, 1000, "", "Deliveries before a message goes to the dead letter topic.")      \
     X(LOCK_TTL, MS, "30000", 10, 86400000, "", "Time to live of a lock or session that names none.")                      \
     X(CACHE_SIZE, CAPACITY, "64mb", 1, 1099511627776, "", "Cache of this node: entries (1000) or bytes (64mb).")          \
+    X(CACHE_MEMORY, BYTES, "8gb", 1048576, 1099511627776, "",                                                             \
+      "Memory behind the cache, of all keys: beyond it writes are refused (OOM), nothing is evicted. The same on every node; a group's part follows its leader.") \
     X(CACHE_POLICY, CHOICE, "lru", 0, 0, "lru|s3fifo",                                                                    \
       "Which line goes when the cache is full: lru, or s3fifo, which lets a scan pass by.")                               \
     X(CACHE_WRITE_POLICY, CHOICE, "through", 0, 0, "through|back",                                                        \

@@ -50,7 +50,7 @@ struct unit {
     uint64_t factor;
 };
 static const struct unit time_units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-static const struct unit byte_units[] = {{"b", 1},        {"k", 1 << 10},  {"kb", 1 << 10}, {"m", 1 << 20},
+static const struct unit byte_units[] = {{"", 1},         {"b", 1},        {"k", 1 << 10},  {"kb", 1 << 10}, {"m", 1 << 20},
                                          {"mb", 1 << 20}, {"g", 1 << 30}, {"gb", 1 << 30}};
 
 static bool parse_with_unit(slice_t s, const struct unit *units, size_t count, uint64_t *out)
@@ -145,6 +145,9 @@ bool setting_parse(const struct setting_info *s, slice_t text, struct setting_va
     case SETTING_TYPE_MS:
         return parse_with_unit(text, time_units, sizeof time_units / sizeof *time_units, &v->number) && v->number >= s->min &&
                v->number <= s->max;
+    case SETTING_TYPE_BYTES:
+        return parse_with_unit(text, byte_units, sizeof byte_units / sizeof *byte_units, &v->number) && v->number >= s->min &&
+               v->number <= s->max;
     case SETTING_TYPE_CAPACITY:
         v->is_bytes = !(parse_digits(text, &v->number, &unit) && unit.len == 0);
         return (!v->is_bytes || parse_with_unit(text, byte_units, sizeof byte_units / sizeof *byte_units, &v->number)) &&
@@ -182,6 +185,7 @@ void setting_accepts(const struct setting_info *s, struct buf *out)
     case SETTING_TYPE_MS: buf_printf(out, "milliseconds from %llu to %llu, or a number with ms, s, m, h or d", min, max); break;
     case SETTING_TYPE_CHOICE: append_choices(s->choices, " or ", out); break;
     case SETTING_TYPE_ROLES: append_choices(s->choices, " and ", out); buf_append_str(out, ", comma separated"); break;
+    case SETTING_TYPE_BYTES: buf_printf(out, "bytes from %llu to %llu, or a number with b, kb, mb or gb", min, max); break;
     case SETTING_TYPE_CAPACITY: buf_append_str(out, "entries (1000), or bytes with b, kb, mb or gb (64mb)"); break;
     }
 }

@@ -89,6 +89,8 @@
     X(CACHE_DIRECTORY_KEYS, GAUGE, "synaxis_cache_directory_keys", NONE, "Keys this node knows copies of as their home.") \
     X(CACHE_MEMORY_KEYS, GAUGE, "synaxis_cache_memory_keys", NONE, "Keys in the groups this node replicates.")            \
     X(CACHE_MEMORY_BYTES, GAUGE, "synaxis_cache_memory_bytes", NONE, "Bytes of these keys and their values, as the bound of memory counts them.") \
+    X(CACHE_MEMORY_BOUND_BYTES, GAUGE, "synaxis_cache_memory_bound_bytes", NONE,                                          \
+      "Bytes that they may take, rights to fill and last values included: CACHE_MEMORY's part for the groups replicated here.") \
     X(CACHE_MEMORY_EXPIRING, GAUGE, "synaxis_cache_memory_keys_with_expiry", NONE, "Keys of these that have a time to live.") \
     X(CACHE_MEMORY_EXPIRED_TOTAL, COUNTER, "synaxis_cache_memory_expired_total", NONE, "Keys deleted since their time was over.") \
     X(CACHE_FLUSHES_REFUSED_TOTAL, COUNTER, "synaxis_cache_flushes_refused_total", NONE,                                  \

@@ -206,6 +206,55 @@ static void test_memory_bound(void **state)
     mem_assert_reply(":1\r\n");
 }
 
+static void set_bound(uint64_t bytes)
+{
+    buf_clear(&mem.entry);
+    cache_put_head(&mem.entry, CACHE_ENTRY_BOUND, (struct request_id){0}, 0);
+    buf_put_u64(&mem.entry, bytes);
+    mem_apply();
+}
+
+static void set_value(const char *key, size_t size, const char *reply)
+{
+    static const uint8_t zeroes[1000];
+    mem_put_batch(1);
+    mem_put_op(slice_str(key), FAKE_SET, 0, slice_of(zeroes, size));
+    mem_apply();
+    mem_assert_reply(reply);
+}
+
+/* What is there stays; last values give way; a snapshot has the bound. */
+static void test_bound_moves(void **state)
+{
+    (void)state;
+    const char *oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    struct buf saved = {0};
+    struct cache_sm_stats before, after;
+    prng_init(&mem.g, 20);
+    set_value("a", 900, ":1\r\n");
+    set_bound(500);
+    assert_true(cache_sm_bound(mem.sm[0]) == 500 && cache_sm_bound(mem.sm[1]) == 500);
+    set_value("a", 901, oom);
+    set_value("b", 1, oom);
+    set_value("a", 899, ":1\r\n");
+    cache_sm_stats(mem.sm[0], &before);
+    cache_sm_snapshot_begin(mem.sm[0]);
+    while (!cache_sm_snapshot_step(mem.sm[0], 100, &saved)) {
+    }
+    cache_sm_free(mem.sm[1]);
+    mem.sm[1] = mem_new(3, 0);
+    assert_true(cache_sm_restore_piece(mem.sm[1], buf_slice(&saved)) && cache_sm_restore_end(mem.sm[1]));
+    cache_sm_stats(mem.sm[1], &after);
+    assert_true(after.bound == 500 && after.bytes == before.bytes);
+    set_value("b", 1, oom);
+    set_bound(2000);
+    set_value("b", 900, ":1\r\n");
+    set_bound(0);
+    set_value("c", 1000, ":1\r\n");
+    assert_true(cache_sm_bound(mem.sm[0]) == 0);
+    buf_fini(&saved);
+}
+
 static void note_key(void *arg, slice_t key)
 {
     uint32_t *seen = arg;
@@ -279,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_due_is_bounded, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_holders, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_memory_bound, mem_begin, mem_end),
+        cmocka_unit_test_setup_teardown(test_bound_moves, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_scan, mem_begin, mem_end),
         cmocka_unit_test_setup_teardown(test_many_snapshots, mem_begin, mem_end),
     };

@@ -129,7 +129,10 @@ static void values_have_units(void **state)
     assert_int_equal(config_number(&c, SETTING_CACHE_SIZE), 64 << 20);
     assert_true(c.values[SETTING_CACHE_SIZE].is_bytes);
     assert_int_equal(config_number(&c, SETTING_CACHE_WRITE_POLICY), 1);
-    accepts("| CACHE_SIZE=1000 NODE_TYPE=queue_node");
+    accepts("| CACHE_MEMORY=1048576");
+    assert_int_equal(config_number(&c, SETTING_CACHE_MEMORY), 1 << 20);
+    accepts("| CACHE_SIZE=1000 NODE_TYPE=queue_node CACHE_MEMORY=2GB");
+    assert_true(config_number(&c, SETTING_CACHE_MEMORY) == 2ull << 30);
     assert_int_equal(config_number(&c, SETTING_CACHE_SIZE), 1000);
     assert_false(c.values[SETTING_CACHE_SIZE].is_bytes);
     assert_int_equal(config_number(&c, SETTING_NODE_TYPE), 2);
@@ -153,6 +156,7 @@ static void bad_values_are_named(void **state)
     refuses("| CONSENSUS_TYPE=paxos", "CONSENSUS_TYPE=paxos~raft or pbft");
     refuses("| NODE_TYPE=lock_manager,brain", "NODE_TYPE=~lock_manager, queue_node and cache_node");
     refuses("| CACHE_SIZE=64tb", "CACHE_SIZE=64tb");
+    refuses("| CACHE_MEMORY=1000kb", "CACHE_MEMORY=1000kb~bytes from 1048576");
     refuses("| DATA_DIR=a\nb", "DATA_DIR=a\\x0ab");
     refuses("| NODE_HOST=a;b", "NODE_HOST=a;b");
 }

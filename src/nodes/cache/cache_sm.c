@@ -41,6 +41,7 @@ struct cache_sm *cache_sm_new(const struct cache_sm_options *o)
     struct cache_sm *m = calloc(1, sizeof *m);
     syn_assert(m != NULL);
     m->opt = *o;
+    m->bound = o->memory_bytes;
     m->table = table_new(o->hash_key);
     graves_init(&m->graves);
     dedup_init(&m->dedup, o->hash_key, o->dedup_ms, o->dedup_count);
@@ -187,15 +188,27 @@ void sm_mark_filled(struct cache_sm *m, struct cell *c)
     count_in(m, c);
 }
 
+uint64_t cache_sm_bound(const struct cache_sm *m)
+{
+    return m->bound;
+}
+
+/* Of keys there may be more than that already: they stay, and what they take may only become less. */
+void sm_set_bound(struct cache_sm *m, uint64_t bytes)
+{
+    m->bound = bytes;
+    sm_stale_fit(m);
+}
+
 bool sm_has_room(struct cache_sm *m, uint64_t old_cost, uint64_t new_cost)
 {
-    if (m->opt.memory_bytes == 0 || new_cost <= old_cost) {
+    if (m->bound == 0 || new_cost <= old_cost) {
         return true;
     }
     uint64_t need = m->stats.bytes - old_cost + new_cost;
-    while (need + m->fills.bytes + m->stales.bytes > m->opt.memory_bytes && sm_stale_give_way(m)) {
+    while (need + m->fills.bytes + m->stales.bytes > m->bound && sm_stale_give_way(m)) {
     }
-    return need + m->fills.bytes + m->stales.bytes <= m->opt.memory_bytes;
+    return need + m->fills.bytes + m->stales.bytes <= m->bound;
 }
 
 /* The cells are freed over the next applies; a snapshot that is under way still reads them. */
@@ -288,6 +301,7 @@ uint64_t cache_sm_next_due_ms(const struct cache_sm *m)
 void cache_sm_stats(const struct cache_sm *m, struct cache_sm_stats *s)
 {
     *s = m->stats;
+    s->bound = m->bound;
     s->with_expiry = m->due.n;
     s->fills = m->fills.n;
     s->stales = m->stales.n;

@@ -19,6 +19,7 @@ enum cache_entry_kind {
     CACHE_ENTRY_CLEAR,     /* request head: everything goes (FLUSHALL) */
     CACHE_ENTRY_LEASE,     /* request head, key, u64 fill_ms, u64 stale_ms: wants the right to fill the key */
     CACHE_ENTRY_UNFILL,    /* request head, key: the right to fill it ends: somebody is to own its line, or wants it to (CACHE.INVALIDATE) */
+    CACHE_ENTRY_BOUND,     /* u64 bytes: the bound of memory from now on, 0: none */
     CACHE_ENTRY_MAX
 };
 /* MSETNX has an op for each key, which writes it; FILL and ABANDON have one; the others have the source and the destination, with empty ops. */
@@ -31,8 +32,8 @@ enum cache_lease_kind { CACHE_LEASE_HIT = 1, CACHE_LEASE_GIVEN, CACHE_LEASE_HELD
 
 enum { CACHE_HOLDERS_MAX = 64, CACHE_DUE_MAX = 256, CACHE_FILL_MS_MAX = 10 * 60 * 1000 };
 
-/* hash_key: equal on all replicas, so that a SCAN goes on where it was when another one leads. memory_bytes: keys, values and what they cost, 0: no bound; a
- * write that would grow beyond it is answered with -OOM. dedup_*: as struct dedup has them. */
+/* hash_key: equal on all replicas, so that a SCAN goes on where it was when another one leads. memory_bytes: the bound before
+ * any BOUND: of keys, values and what they cost, 0: none; a write that would grow beyond it is answered with -OOM. dedup_*: as struct dedup has them. */
 struct cache_sm_options { uint32_t group; uint64_t hash_key, memory_bytes; uint64_t dedup_ms; uint32_t dedup_count; };
 
 /* One key that an entry changed: for the home, which invalidates copies, and for the simulator's checkers. */
@@ -63,9 +64,10 @@ void cache_sm_get(struct cache_sm *m, slice_t key, uint64_t now_ms, struct cache
 bool cache_sm_filling(const struct cache_sm *m, slice_t key);      /* somebody was given the right to fill it, and it did not end */
 bool cache_sm_holds(const struct cache_sm *m, uint32_t node);
 uint32_t cache_sm_holders(const struct cache_sm *m, uint32_t *out); /* at most CACHE_HOLDERS_MAX, ascending */
+uint64_t cache_sm_bound(const struct cache_sm *m);                  /* of memory, in bytes; 0: none */
 uint64_t cache_sm_next_due_ms(const struct cache_sm *m);            /* UINT64_MAX: nothing expires */
-/* bytes: of keys; fill_bytes: of rights to fill and of last values. */
-struct cache_sm_stats { uint64_t keys, bytes, with_expiry, expired, flushes_refused, fills, stales, fill_bytes; };
+/* bytes: of keys; fill_bytes: of rights to fill and of last values; bound: what both together are bounded by, 0: nothing. */
+struct cache_sm_stats { uint64_t keys, bytes, bound, with_expiry, expired, flushes_refused, fills, stales, fill_bytes; };
 void cache_sm_stats(const struct cache_sm *m, struct cache_sm_stats *s);
 /* Keys in the order of a cursor that stays good while keys come and go (as Redis' SCAN): calls fn for at least `count` keys or until the end; returns the
  * next cursor, 0: that was all. Expired ones are left out. */

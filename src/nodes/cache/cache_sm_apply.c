@@ -97,6 +97,11 @@ static bool changed_item(const struct cache_change *ch, struct cache_item *item)
     return ch->kind != CACHE_KEEP || ch->guarded;
 }
 
+void sm_say_full(struct buf *out)
+{
+    resp_error(out, "OOM", "command not allowed when used memory > 'maxmemory'.");
+}
+
 /* *at: the key's cell, before and after. */
 static bool run_on(struct cache_sm *m, struct cell **at, const struct batch_op *o, uint64_t wall_ms, struct buf *out)
 {
@@ -112,7 +117,7 @@ static bool run_on(struct cache_sm *m, struct cell **at, const struct batch_op *
     }
     if (m->change.kind == CACHE_PUT && !sm_has_room(m, c != NULL ? cell_cost(c) : 0, item_cost(o->key, &item))) {
         out->len = start;
-        resp_error(out, "OOM", "command not allowed when used memory > 'maxmemory'.");
+        sm_say_full(out);
         return false;
     }
     *at = sm_put(m, c, o->key, &item, m->index);
@@ -271,8 +276,7 @@ static bool get_entry(slice_t bytes, struct entry *e)
     *e = (struct entry){.body = reader_of(bytes)};
     struct reader *r = &e->body;
     e->kind = reader_u8(r);
-    bool bare = e->kind == CACHE_ENTRY_HOLD || e->kind == CACHE_ENTRY_UNHOLD || e->kind == CACHE_ENTRY_DUE;
-    if (!bare) {
+    if (!cache_entry_is_bare(e->kind)) {
         e->req.origin = reader_u64(r);
         e->req.seq = reader_u64(r);
         e->low = reader_u64(r);
@@ -296,7 +300,8 @@ static bool is_valid(const struct entry *e)
     case CACHE_ENTRY_LEASE: return get_lease(r, &a);
     case CACHE_ENTRY_HOLD:
     case CACHE_ENTRY_UNHOLD: reader_u32(&r); return reader_done(&r);
-    case CACHE_ENTRY_DUE: reader_u64(&r); return reader_done(&r);
+    case CACHE_ENTRY_DUE:
+    case CACHE_ENTRY_BOUND: reader_u64(&r); return reader_done(&r);
     case CACHE_ENTRY_CLEAR: return reader_done(&r);
     case CACHE_ENTRY_MAX: break;
     }
@@ -341,6 +346,10 @@ static void dispatch(struct cache_sm *m, const struct entry *e)
             sm_fill_end(m, key);
             answer(m, "+OK\r\n", 0, 0, false);
         }
+        break;
+    case CACHE_ENTRY_BOUND:
+        sm_set_bound(m, reader_u64(&r));
+        answer(m, "+OK\r\n", 0, 0, false);
         break;
     case CACHE_ENTRY_MAX: SYN_UNREACHABLE();
     }

@@ -3,10 +3,15 @@
 
 #include "utils/limits.h"
 
+bool cache_entry_is_bare(enum cache_entry_kind kind)
+{
+    return kind == CACHE_ENTRY_HOLD || kind == CACHE_ENTRY_UNHOLD || kind == CACHE_ENTRY_DUE || kind == CACHE_ENTRY_BOUND;
+}
+
 void cache_put_head(struct buf *out, enum cache_entry_kind kind, struct request_id req, uint64_t low)
 {
     buf_put_u8(out, (uint8_t)kind);
-    if (kind == CACHE_ENTRY_HOLD || kind == CACHE_ENTRY_UNHOLD || kind == CACHE_ENTRY_DUE) {
+    if (cache_entry_is_bare(kind)) {
         return;
     }
     buf_put_u64(out, req.origin);

@@ -151,8 +151,8 @@ static struct stale *stale_oldest(struct cache_sm *m)
 
 static uint64_t stale_bytes_max(const struct cache_sm *m)
 {
-    uint64_t share = m->opt.memory_bytes / STALE_SHARE;
-    return m->opt.memory_bytes != 0 && share < STALE_BYTES_MAX ? share : STALE_BYTES_MAX;
+    uint64_t share = m->bound / STALE_SHARE;
+    return m->bound != 0 && share < STALE_BYTES_MAX ? share : STALE_BYTES_MAX;
 }
 
 static void stale_add(struct cache_sm *m, slice_t key, slice_t value, uint64_t version, uint64_t gone_ms)
@@ -172,6 +172,18 @@ static void stale_add(struct cache_sm *m, slice_t key, slice_t value, uint64_t v
     m->stales.sum += stale_digest(s);
 }
 
+static void stale_make_room(struct cache_sm *m, uint64_t cost)
+{
+    while (m->stales.n > 0 && m->stales.bytes + cost > stale_bytes_max(m)) {
+        stale_free(m, stale_oldest(m));
+    }
+}
+
+void sm_stale_fit(struct cache_sm *m)
+{
+    stale_make_room(m, 0);
+}
+
 void sm_stale_keep(struct cache_sm *m, const struct cell *c)
 {
     struct cache_item item = cell_item(c);
@@ -182,9 +194,7 @@ void sm_stale_keep(struct cache_sm *m, const struct cell *c)
     if (cost > stale_bytes_max(m)) {
         return;
     }
-    while (m->stales.bytes + cost > stale_bytes_max(m)) {
-        stale_free(m, stale_oldest(m));
-    }
+    stale_make_room(m, cost);
     bool expired = item.expire_ms != 0 && item.expire_ms <= m->now_ms;
     stale_add(m, key, item.value, c->version, expired ? item.expire_ms : m->now_ms);
 }
@@ -259,7 +269,7 @@ void sm_lease_run(struct cache_sm *m, const struct cache_lease_ask *a, struct bu
         }
         fills_sweep(m);
         if (m->fills.n >= FILLS_MAX || !sm_has_room(m, 0, fill_cost(a->key.len))) {
-            resp_error(out, "OOM", "command not allowed when used memory > 'maxmemory'.");
+            sm_say_full(out);
             return;
         }
         fill_add(m, a->key, m->index, m->now_ms + a->fill_ms);

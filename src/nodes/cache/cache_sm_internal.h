@@ -140,6 +140,7 @@ struct cache_restore {
 struct cache_sm {
     struct cache_sm_options opt;
     uint64_t index, now_ms;    /* of the newest entry */
+    uint64_t bound;            /* of memory, in bytes; 0: none */
     struct cache_table *table;
     struct cache_due due;
     struct cache_graves graves;
@@ -163,6 +164,7 @@ struct cell *sm_cell(const struct cache_sm *m, slice_t key);        /* NULL: nei
 uint64_t sm_version(struct cache_sm *m, slice_t key, const struct cell *c);
 /* The key's item becomes this one, which may lie in the cell itself; the cell or NULL as sm_cell found it. Returns what sm_cell would find now. */
 struct cell *sm_put(struct cache_sm *m, struct cell *c, slice_t key, const struct cache_item *item, uint64_t version);
+void sm_set_bound(struct cache_sm *m, uint64_t bytes);
 bool sm_has_room(struct cache_sm *m, uint64_t old_cost, uint64_t new_cost); /* last values give way */
 void sm_mark_filled(struct cache_sm *m, struct cell *c);            /* it has been written by this entry */
 void sm_clear(struct cache_sm *m);
@@ -170,10 +172,14 @@ void sm_clear_step(struct cache_sm *m);
 bool sm_hold(struct cache_sm *m, uint32_t node);                    /* false: there are too many */
 void sm_unhold(struct cache_sm *m, uint32_t node);
 
+/* cache_sm_codec.c */
+bool cache_entry_is_bare(enum cache_entry_kind kind);               /* it has no request head */
+
 /* cache_sm_apply.c */
 struct batch_op { slice_t key, op; };
 bool next_op(struct reader *r, struct batch_op *o);                 /* of a batch or an atomic entry */
 void sm_touched(struct cache_sm *m, slice_t key, uint64_t version, bool exists);
+void sm_say_full(struct buf *out);                                  /* the error of who finds no room */
 /* Runs one op on one key, its reply goes to out. True: the key has changed. */
 bool sm_run(struct cache_sm *m, const struct batch_op *o, uint64_t wall_ms, struct buf *out);
 /* cache_sm_multi.c: what follows the head of an atomic entry; true: something has changed. */
@@ -190,6 +196,7 @@ void sm_fill_end(struct cache_sm *m, slice_t key);                  /* whoever h
 void sm_stale_keep(struct cache_sm *m, const struct cell *c);       /* its value is about to go */
 void sm_stale_drop(struct cache_sm *m, slice_t key);                /* it has a value again */
 void sm_stale_step(struct cache_sm *m);                             /* those that are too old go */
+void sm_stale_fit(struct cache_sm *m);                              /* the bound of memory, which their own follows, has changed */
 bool sm_stale_give_way(struct cache_sm *m);                         /* the oldest goes; false: there is none */
 void sm_fills_init(struct cache_sm *m);
 void sm_fills_fini(struct cache_sm *m);

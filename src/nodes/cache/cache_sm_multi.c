@@ -83,11 +83,6 @@ static bool all_have_room(struct cache_sm *m, struct reader r, const struct mult
     return sm_has_room(m, 0, cost);
 }
 
-static void say_oom(struct buf *out)
-{
-    resp_error(out, "OOM", "command not allowed when used memory > 'maxmemory'.");
-}
-
 static bool msetnx(struct cache_sm *m, struct reader r, const struct multi *x, struct buf *out)
 {
     if (any_lives(m, r, x->n)) {
@@ -95,7 +90,7 @@ static bool msetnx(struct cache_sm *m, struct reader r, const struct multi *x, s
         return false;
     }
     if (!all_have_room(m, r, x)) {
-        say_oom(out);
+        sm_say_full(out);
         return false;
     }
     struct batch_op o;
@@ -170,7 +165,7 @@ static bool copy_key(struct cache_sm *m, slice_t from, slice_t to, bool replace,
         return false;
     }
     if (!copy_to(m, from, to, true)) {
-        say_oom(out);
+        sm_say_full(out);
         return false;
     }
     resp_int(out, 1);

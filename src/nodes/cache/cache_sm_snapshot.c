@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum record_kind { REC_HEAD = 1, REC_ORIGIN, REC_RECORD, REC_IDEM, REC_GRAVES, REC_CELL, REC_END, REC_FILLS, REC_CELL_FILLED };
+enum record_kind { REC_HEAD = 1, REC_ORIGIN, REC_RECORD, REC_IDEM, REC_GRAVES, REC_CELL, REC_END, REC_FILLS, REC_CELL_FILLED, REC_BOUND };
 enum { RECORD_BYTES_MAX = 64 * 1024 * 1024, WALKS_PER_SLICE_MAX = 1024 };
 
 static size_t rec_begin(struct buf *out, enum record_kind kind)
@@ -37,6 +37,16 @@ static void save_head(const struct cache_sm *m, struct buf *out)
         buf_put_u32(out, m->holders[i]);
     }
     rec_end(out, at);
+}
+
+/* Left out while it is what a new memory begins with. */
+static void save_bound(const struct cache_sm *m, struct buf *out)
+{
+    if (m->bound != m->opt.memory_bytes) {
+        size_t at = rec_begin(out, REC_BOUND);
+        buf_put_u64(out, m->bound);
+        rec_end(out, at);
+    }
 }
 
 static void save_cell(struct cache_sm *m, struct cell *c)
@@ -84,6 +94,7 @@ void cache_sm_snapshot_begin(struct cache_sm *m)
     s->cursor = s->count = 0;
     buf_clear(&s->out);
     save_head(m, &s->out);
+    save_bound(m, &s->out);
     dedup_save(&m->dedup, &s->out, REC_ORIGIN);
     size_t at = rec_begin(&s->out, REC_GRAVES);
     graves_save(&m->graves, &s->out);
@@ -139,6 +150,12 @@ static bool load_head(struct cache_sm *m, struct reader *r)
     return ok && reader_done(r);
 }
 
+static bool load_bound(struct cache_sm *m, struct reader *r)
+{
+    m->bound = reader_u64(r);
+    return reader_done(r);
+}
+
 static bool load_cell(struct cache_sm *m, struct reader *r, bool filled)
 {
     slice_t key = reader_bytes(r);
@@ -177,6 +194,7 @@ static bool load_any(struct cache_sm *m, uint8_t kind, slice_t body)
     case REC_CELL: return load_cell(m, &r, false);
     case REC_CELL_FILLED: return load_cell(m, &r, true);
     case REC_FILLS: return sm_fills_restore(m, &r);
+    case REC_BOUND: return load_bound(m, &r);
     case REC_END: return load_end(m, &r);
     default: return false;
     }

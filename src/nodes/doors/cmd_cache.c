@@ -271,7 +271,7 @@ void handle_cache_stats(struct call *c)
         {"homes", k.homes}, {"directory_keys", k.home.keys}, {"served_bus_rd", k.home.bus_rd}, {"served_bus_rdx", k.home.bus_rdx},
         {"served_bus_upgr", k.home.bus_upgr}, {"served_flushes", k.home.flushes}, {"served_writes", k.home.writes},
         {"sent_invalidations", k.home.invs}, {"sent_downgrades", k.home.downs}, {"fences", k.home.fences},
-        {"leases_granted", k.home.leases}, {"acks_overdue", k.home.overdue}, {"memory_keys", k.memory.keys}, {"memory_bytes", k.memory.bytes},
+        {"leases_granted", k.home.leases}, {"acks_overdue", k.home.overdue}, {"memory_keys", k.memory.keys}, {"memory_bytes", k.memory.bytes}, {"memory_bound", k.memory.bound},
         {"memory_with_expiry", k.memory.with_expiry}, {"memory_expired", k.memory.expired}, {"flushes_refused", k.memory.flushes_refused},
         {"lease_waiters", lease_waiters(c->n)}, {"fills_open", k.memory.fills}, {"stale_copies", k.memory.stales}, {"fill_bytes", k.memory.fill_bytes}};
     uint32_t n = sizeof rows / sizeof rows[0];

@@ -61,7 +61,7 @@ static void info_cache(struct node *n, struct buf *b)
         {"cache_lines", s.lines}, {"cache_bytes", s.bytes}, {"cache_dirty", s.dirty}, {"cache_hits", s.hits}, {"cache_misses", s.misses},
         {"cache_invalidations", s.invalidated}, {"cache_downgrades", s.downgraded}, {"cache_flushes", s.flushes}, {"cache_evictions", s.evicted},
         {"cache_writes_lost", s.lost}, {"cache_lease_expiries", s.lease_ends}, {"cache_homes", k.homes}, {"cache_directory_keys", k.home.keys},
-        {"cache_memory_keys", k.memory.keys}, {"cache_memory_bytes", k.memory.bytes}};
+        {"cache_memory_keys", k.memory.keys}, {"cache_memory_bytes", k.memory.bytes}, {"cache_memory_bound", k.memory.bound}};
     buf_printf(b, "# Cache\r\ncache_write_policy:%s\r\n", n->opt.cache_back ? "back" : "through");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         buf_printf(b, "%s:%llu\r\n", rows[i].name, (unsigned long long)rows[i].value);
@@ -155,7 +155,7 @@ static bool config_value(const struct node *n, const char *name, char *out, size
 {
     static const struct {
         const char *name, *value;
-    } fixed[] = {{"save", ""},          {"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory", "0"},
+    } fixed[] = {{"save", ""},          {"appendonly", "yes"}, {"appendfsync", "always"},
                  {"databases", "1"},    {"timeout", "0"},      {"maxclients", "10000"},   {"maxmemory-policy", "noeviction"},
                  {"replica-read-only", "no"}};
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
@@ -172,7 +172,8 @@ static bool config_value(const struct node *n, const char *name, char *out, size
                 {"heartbeat-interval", n->opt.heartbeat_ms},
                 {"election-timeout-min", n->opt.election_ms_min},
                 {"election-timeout-max", n->opt.election_ms_max},
-                {"groups", n->opt.groups}};
+                {"groups", n->opt.groups},
+                {"maxmemory", n->opt.cache_memory_bytes}};
     for (size_t i = 0; i < sizeof live / sizeof live[0]; i++) {
         if (strcmp(live[i].name, name) == 0) {
             snprintf(out, size, "%llu", (unsigned long long)live[i].value);

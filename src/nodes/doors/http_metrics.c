@@ -154,6 +154,7 @@ static void fill_cache(struct node *n)
     fill_homes(m, &k.home);
     metrics_set(m, METRIC_CACHE_MEMORY_KEYS, k.memory.keys);
     metrics_set(m, METRIC_CACHE_MEMORY_BYTES, k.memory.bytes);
+    metrics_set(m, METRIC_CACHE_MEMORY_BOUND_BYTES, k.memory.bound);
     metrics_set(m, METRIC_CACHE_MEMORY_EXPIRING, k.memory.with_expiry);
     metrics_set(m, METRIC_CACHE_MEMORY_EXPIRED_TOTAL, k.memory.expired);
     metrics_set(m, METRIC_CACHE_FLUSHES_REFUSED_TOTAL, k.memory.flushes_refused);
