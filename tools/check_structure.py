@@ -8,6 +8,7 @@ Rules, by the word a finding carries:
   file      a source file of more than FILE_LINES_MAX lines
   function  a function of more than FUNCTION_LINES_MAX lines
   head      a .c file that does not open with a comment saying what it is for
+  word      the first word of an error reply that is not in the table of error words (src/utils/errors.h)
   marker    a note to do something later
   path      an absolute path of somebody's machine
 
@@ -56,6 +57,10 @@ MARKER = re.compile(r'\b(' + '|'.join(['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X', 'H
 MACHINE_PATH = re.compile(r'(?<![\w.$}])/(' + '|'.join(['wo' + 'rk/', 'ro' + 'ot/', 'ho' + r'me/\w', 'Us' + r'ers/\w']) + ')')
 CODE = ('.c', '.h', '.py', '.sh')
 TEXT = CODE + ('.md', '.build', '.txt', '.yml', '.yaml', '.json', '.js', '.mjs', '.supp')
+
+
+ERROR_REPLY = re.compile(r'(?:\b(?:call_error|resp_error)\([^,"]+, "([A-Z]+)"|"-([A-Z]{2,}) )')
+ERROR_WORD = re.compile(r'^ +X\(([A-Z]+),', re.M)
 
 
 def strip_c(text):
@@ -141,6 +146,19 @@ def check_c(name, text, files, found):
     check_c_functions(code, found)
 
 
+def read_words(root):
+    with open(os.path.join(root, 'src/utils/errors.h'), encoding='utf-8') as stream:
+        return set(ERROR_WORD.findall(stream.read()))
+
+
+def check_words(text, words, found):
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in ERROR_REPLY.finditer(line):
+            word = match.group(1) or match.group(2)
+            if word not in words:
+                found(number, 'word', f'-{word} is not in src/utils/errors.h')
+
+
 def check_c_functions(code, found):
     """Functions in this tree have their braces alone in column one; nothing else has."""
     start = None
@@ -161,7 +179,7 @@ def check_python_functions(text, found):
                 found(item.lineno, 'function', f'{item.name}: {length} lines, at most {FUNCTION_LINES_MAX}')
 
 
-def check_file(root, name, files, findings):
+def check_file(root, name, files, words, findings):
     def found(line, rule, text):
         findings.append(f'{name}:{line}: {rule}: {text}')
     with open(os.path.join(root, name), encoding='utf-8', errors='replace') as stream:
@@ -176,6 +194,8 @@ def check_file(root, name, files, findings):
             found(number, 'path', 'an absolute path of one machine')
     if name.endswith(('.c', '.h')):
         check_c(name, text, files, found)
+    if words and name.startswith('src/nodes/'):
+        check_words(text, words, found)
     if name.endswith('.py'):
         check_python_functions(text, found)
 
@@ -184,10 +204,11 @@ def check_tree(root):
     names = list_files(root)
     files = set(names)
     findings = []
+    words = read_words(root) if 'src/utils/errors.h' in files else set()
     checked = [n for n in names if n.endswith(TEXT) or '.' not in os.path.basename(n)]
     for name in checked:
         if os.path.basename(name) not in ('package-lock.json', 'LICENSE'):
-            check_file(root, name, files, findings)
+            check_file(root, name, files, words, findings)
     return len(checked), findings
 
 

@@ -31,6 +31,9 @@
       "Give the names a common {tag}.")                                                                                  \
     X(FENCED, 412, "A newer fencing token than the given one was granted.", "Stop: the lock was lost; acquire anew.") \
     X(FULL, 507, "The disk or its reserve is full; nothing was done.", "Free space; reads and releases go on.")       \
+    X(OOM, 507, "The keys of a group have reached their part of CACHE_MEMORY; nothing was done.",                          \
+      "Delete keys, give them times to live, or raise CACHE_MEMORY.")                                                    \
+    X(NOSCRIPT, 404, "The node knows no script of that hash.", "Send its text with EVAL.")                              \
     X(LIMIT, 422, "A bound was reached; the text names it.", "Stay below it; docs/settings.md lists what can be set.") \
     X(NOKEY, 404, "There is no such key, or its time to live is over.", "Read it from where it comes from, or set it.")   \
     X(NOTOPIC, 404, "There is no such topic.", "Create it, or publish to it, which makes it.")                        \

@@ -1,4 +1,5 @@
 /* The RESP door of a node by itself: handshakes as drivers send them, order of replies, sessions of connections, pushes, refusals. */
+#include "nodes/doors/door.h"
 #include "one_node.h"
 
 #include <setjmp.h>
@@ -242,6 +243,33 @@ static void test_protocol_error_closes(void **state)
     assert_false(o->conns[1].open);
 }
 
+static unsigned version_number(const char *text)
+{
+    unsigned major, minor, patch;
+    assert_int_equal(sscanf(text, "%u.%u.%u", &major, &minor, &patch), 3);
+    return major * 1000000 + minor * 1000 + patch;
+}
+
+/* One version: no command is of a later one, and every door says the same. */
+static void test_version(void **state)
+{
+    struct one_node *o = *state;
+    for (uint32_t i = 0; i < command_count(); i++) {
+        const struct command *c = command_at(i);
+        if (version_number(c->since) > version_number(SYNAXIS_VERSION)) {
+            fail_msg("%s is since %s, this is %s", c->name, c->since, SYNAXIS_VERSION);
+        }
+    }
+    one_send(o, 1, "INFO server\r\n");
+    assert_has(one_take(o, 1), "\r\nsynaxis_version:" SYNAXIS_VERSION "\r\n");
+    one_open(o, 3, DOOR_HTTP);
+    one_send(o, 3, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_has(one_take(o, 3), "\"version\": \"" SYNAXIS_VERSION "\"");
+    one_open(o, 4, DOOR_HTTP);
+    one_send(o, 4, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_has(one_take(o, 4), "\"version\":\"" SYNAXIS_VERSION "\"");
+}
+
 static void test_minority_refuses(void **state)
 {
     (void)state;
@@ -275,6 +303,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_watch_pushes, begin, end),
         cmocka_unit_test_setup_teardown(test_pipeline_beyond_the_limit_is_all_answered, begin, end),
         cmocka_unit_test_setup_teardown(test_protocol_error_closes, begin, end),
+        cmocka_unit_test_setup_teardown(test_version, begin, end),
         cmocka_unit_test(test_minority_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
