@@ -152,7 +152,8 @@ def read_words(root):
 
 
 def check_words(text, words, found):
-    for number, line in enumerate(text.splitlines(), 1):
+    bare = re.sub(r'/\*.*?\*/', lambda comment: '\n' * comment.group(0).count('\n'), text, flags=re.S)
+    for number, line in enumerate(bare.splitlines(), 1):
         for match in ERROR_REPLY.finditer(line):
             word = match.group(1) or match.group(2)
             if word not in words:

@@ -11,6 +11,7 @@ import check_structure  # noqa: E402
 HEAD = '/* A file. */\n'
 CLEAN = {
     'src/utils/buf.h': '',
+    'src/utils/errors.h': '    X(ERR, 400, "what", "todo")\n    X(OOM, 507, "what", "todo")\n',
     'src/consensus/consensus.h': '#include "utils/buf.h"\n',
     'src/consensus/raft.h': '#include "consensus/consensus.h"\n',
     'src/communication/messages.h': '#include "consensus/consensus.h"\n',
@@ -39,6 +40,8 @@ PLANTED = [
     ('pure', 'src/storage/clock.c', HEAD + 'int d(void)\n{\n    return time(NULL);\n}\n'),
     ('function', 'src/io/long.c', LONG),
     ('function', 'tools/long.py', 'def f():\n' + '    pass\n' * 71),
+    ('word', 'src/nodes/doors/cmd.c', HEAD + 'int f(void)\n{\n    call_error(c, "ERR", "x"); /* "-WORD text" */\n    call_error(c, "FULL", "x");\n}\n'),
+    ('word', 'src/nodes/doors/say.c', HEAD + 'const char *s = "-OOM x", *t = "-NONE of ours";\n'),
     ('file', 'src/io/huge.h', '\n' * 701),
     ('head', 'src/io/bare.c', 'int x;\n'),
     ('marker', 'docs/raft.md', 'later: TO' 'DO\n'),
