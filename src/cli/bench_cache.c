@@ -4,12 +4,10 @@
 #include "cli/bench_cache_wire.h"
 #include "cli/bench_plan.h"
 #include "cli/cli.h"
-#include "cli/cli_ask.h"
 #include "cli/commands.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LANES_MAX = 1000000, READS_DEFAULT = 90 };
 
@@ -48,7 +46,6 @@ static bool read_zipf(struct cli *c, double *zipf)
 static int make_plan(struct cli *c, struct cache_plan *p)
 {
     const struct cli_options *o = &c->opt;
-    uint64_t warmup_s = o->warmup_s != UINT64_MAX ? o->warmup_s : o->seconds < 2 ? o->seconds : 2;
     uint32_t reads;
     double zipf;
     if (!read_workload(c, &reads) || !read_zipf(c, &zipf)) {
@@ -59,22 +56,14 @@ static int make_plan(struct cli *c, struct cache_plan *p)
         return CLI_USAGE;
     }
     *p = (struct cache_plan){
-        .password = o->password != NULL ? o->password : getenv("SYNAXIS_PASSWORD"),
         .prefix = o->name != NULL ? o->name : "bench",
-        .connections = (uint32_t)o->connections,
-        .pipeline = (uint32_t)o->pipeline,
         .keys = (uint32_t)o->keys,
         .bytes = (uint32_t)o->bytes,
         .reads = reads,
         .zipf = zipf,
         .preload = o->preload,
-        .rate = o->rate,
-        .warmup_us = warmup_s * 1000000,
-        .measure_us = o->seconds * 1000000,
-        .kill_from_stdin = o->kill_from_stdin,
-        .bar = isatty(STDERR_FILENO) && !o->quiet ? c->err : NULL,
     };
-    return bench_read_pids(c, p->pids, &p->n_pids) ? cli_endpoints(c, p->endpoints, &p->n_endpoints) : CLI_USAGE;
+    return bench_read_run(c, &p->run);
 }
 
 static int run_plan(struct cli *c, const struct cache_plan *p)
@@ -86,8 +75,7 @@ static int run_plan(struct cli *c, const struct cache_plan *p)
     }
     int code = CLI_OK;
     if (!bench_cache_run(p, r, why, sizeof why)) {
-        fprintf(c->err, "synaxis: bench cache: %s\n  Name live nodes with --nodes; each must accept connections before the run starts.\n", why);
-        code = CLI_NO_QUORUM;
+        code = bench_could_not_run(c, "cache", why);
     } else if (c->opt.json) {
         bench_cache_print_json(c->out, p, r);
     } else {

@@ -1,6 +1,6 @@
 /* Connections of a load generator: one epoll set, no allocation once the buffers have grown. See bench_net.h.
  *
- * Not here: what is sent and what answers mean (bench_load.c, bench_queue_load.c).
+ * Not here: what is sent and what answers mean (bench_load.c, bench_queue_load.c, bench_cache_load.c).
  * I1: an answer belongs to the lane at the head of its connection's flight. */
 #include "cli/bench_net.h"
 

@@ -8,7 +8,6 @@
 #include "communication/resp.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { LANES_MAX = 1000000, LATENCY_RATE = 1000, COUNT_DEFAULT = 256 };
 
@@ -28,7 +27,6 @@ static bool read_mode(struct cli *c, enum queue_mode *mode)
 static int make_plan(struct cli *c, struct queue_plan *p)
 {
     const struct cli_options *o = &c->opt;
-    uint64_t warmup_s = o->warmup_s != UINT64_MAX ? o->warmup_s : o->seconds < 2 ? o->seconds : 2;
     enum queue_mode mode;
     if (!read_mode(c, &mode)) {
         return CLI_USAGE;
@@ -40,21 +38,20 @@ static int make_plan(struct cli *c, struct queue_plan *p)
     bool fill = mode == QUEUE_CONSUME; /* how it is filled is not what is measured: as fast as it goes */
     *p = (struct queue_plan){
         .mode = mode,
-        .password = o->password != NULL ? o->password : getenv("SYNAXIS_PASSWORD"),
-        .connections = fill ? 4 : (uint32_t)o->connections,
-        .pipeline = fill ? 4 : (uint32_t)o->pipeline,
         .batch = fill ? 64 : (uint32_t)o->batch,
         .bytes = (uint32_t)o->bytes,
         .consumers = (uint32_t)o->consumers,
         .count = o->count != CLI_UNSET ? (uint32_t)o->count : COUNT_DEFAULT,
-        .rate = fill ? 0 : mode == QUEUE_LATENCY && o->rate == 0 ? LATENCY_RATE : o->rate,
         .fill = o->fill,
-        .warmup_us = warmup_s * 1000000,
-        .measure_us = o->seconds * 1000000,
-        .kill_from_stdin = o->kill_from_stdin,
-        .bar = isatty(STDERR_FILENO) && !o->quiet ? c->err : NULL,
     };
-    return bench_read_pids(c, p->pids, &p->n_pids) ? cli_endpoints(c, p->endpoints, &p->n_endpoints) : CLI_USAGE;
+    int code = bench_read_run(c, &p->run);
+    if (fill) {
+        p->run.connections = p->run.pipeline = 4;
+        p->run.rate = 0;
+    } else if (mode == QUEUE_LATENCY && o->rate == 0) {
+        p->run.rate = LATENCY_RATE;
+    }
+    return code;
 }
 
 /* QUEUE.CREATE or QUEUE.DELETE of the run's own topic. */
@@ -91,8 +88,7 @@ static int run_plan(struct cli *c, const struct queue_plan *p)
         return code;
     }
     if (!bench_queue_run(p, r, why, sizeof why)) {
-        fprintf(c->err, "synaxis: bench queue: %s\n  Name live nodes with --nodes; each must accept connections before the run starts.\n", why);
-        code = CLI_NO_QUORUM;
+        code = bench_could_not_run(c, "queue", why);
     } else if (c->opt.json) {
         bench_queue_print_json(c->out, p, r);
     } else {

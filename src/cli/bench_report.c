@@ -10,11 +10,11 @@ struct figures {
 
 static struct figures figures_of(const struct bench_plan *plan, const struct bench_result *r)
 {
-    struct figures f = {.ops = r->acquired + r->release.count, .seconds = (double)r->meters.elapsed_us / 1e6};
-    f.server_cpu_us = bench_meters_servers_us(&r->meters, plan->n_pids);
+    struct figures f = {.ops = r->acquired + r->release.count, .seconds = (double)r->tally.meters.elapsed_us / 1e6};
+    f.server_cpu_us = bench_meters_servers_us(&r->tally.meters, plan->run.n_pids);
     uint64_t done = plan->hold > 0 ? r->acquired : r->pairs;
-    f.per_second = r->meters.elapsed_us > 0 ? (double)done / f.seconds : 0;
-    f.client_us_per_op = f.ops > 0 ? (double)r->meters.client_cpu_us / (double)f.ops : 0;
+    f.per_second = r->tally.meters.elapsed_us > 0 ? (double)done / f.seconds : 0;
+    f.client_us_per_op = f.ops > 0 ? (double)r->tally.meters.client_cpu_us / (double)f.ops : 0;
     f.server_us_per_op = f.ops > 0 ? (double)f.server_cpu_us / (double)f.ops : 0;
     return f;
 }
@@ -27,33 +27,38 @@ void bench_print_text_line(FILE *f, const char *name, const struct hist *h)
     }
 }
 
+void bench_print_text_tally(FILE *f, const struct bench_tally *t, const char *things, const char *answer)
+{
+    for (uint32_t i = 0; i < t->errors.n; i++) {
+        fprintf(f, "  refused  %s: %" PRIu64 "\n", t->errors.v[i].word, t->errors.v[i].count);
+    }
+    if (t->unsent > 0) {
+        fprintf(f, "  %" PRIu64 " scheduled %s found no free lane: the rate is beyond what is served, and the latencies are the queue's\n", t->unsent, things);
+    }
+    if (t->killed_us > 0) {
+        fprintf(f, "  killed; next %s after %.1f ms%s\n", answer, (double)t->failover_us / 1e3, t->failover_us > 0 ? "" : " (none came)");
+    }
+}
+
 void bench_print_text(FILE *f, const struct bench_plan *plan, const struct bench_result *r)
 {
     struct figures x = figures_of(plan, r);
-    if (plan->rate > 0) {
-        fprintf(f, "open loop, %" PRIu64 " pairs/s asked, ", plan->rate);
+    if (plan->run.rate > 0) {
+        fprintf(f, "open loop, %" PRIu64 " pairs/s asked, ", plan->run.rate);
     } else {
         fprintf(f, "closed loop, ");
     }
-    fprintf(f, "%u connections x %u lanes, %s\n", plan->connections, plan->pipeline, plan->redis ? "redis: SET NX PX + DEL" : "synaxis: LOCK.ACQUIRE + LOCK.RELEASE");
+    fprintf(f, "%u connections x %u lanes, %s\n", plan->run.connections, plan->run.pipeline, plan->redis ? "redis: SET NX PX + DEL" : "synaxis: LOCK.ACQUIRE + LOCK.RELEASE");
     fprintf(f, "%.0f %s/s over %.1f s\n", x.per_second, plan->hold > 0 ? "locks" : "pairs", x.seconds);
     bench_print_text_line(f, "acquire", &r->acquire);
     bench_print_text_line(f, "release", &r->release);
     bench_print_text_line(f, "pair", &r->pair);
     fprintf(f, "  client CPU %.2f us per operation", x.client_us_per_op);
-    if (plan->n_pids > 0) {
-        fprintf(f, ", server CPU %.2f us per operation (%u processes)", x.server_us_per_op, plan->n_pids);
+    if (plan->run.n_pids > 0) {
+        fprintf(f, ", server CPU %.2f us per operation (%u processes)", x.server_us_per_op, plan->run.n_pids);
     }
     fputc('\n', f);
-    for (uint32_t i = 0; i < r->errors.n; i++) {
-        fprintf(f, "  refused  %s: %" PRIu64 "\n", r->errors.v[i].word, r->errors.v[i].count);
-    }
-    if (r->unsent > 0) {
-        fprintf(f, "  %" PRIu64 " scheduled pairs found no free lane: the rate is beyond what is served, and the latencies are the queue's\n", r->unsent);
-    }
-    if (r->killed_us > 0) {
-        fprintf(f, "  killed; next grant after %.1f ms%s\n", (double)r->failover_us / 1e3, r->failover_us > 0 ? "" : " (none came)");
-    }
+    bench_print_text_tally(f, &r->tally, "pairs", "grant");
     for (uint32_t i = 0; i < r->n_gaps; i++) {
         fprintf(f, "  no grant for %.1f ms\n", (double)(r->gaps[i].to_us - r->gaps[i].from_us) / 1e3);
     }
@@ -86,20 +91,20 @@ void bench_print_json(FILE *f, const struct bench_plan *plan, const struct bench
 {
     struct figures x = figures_of(plan, r);
     fprintf(f, "{\"target\":\"%s\",\"mode\":\"%s\",\"connections\":%u,\"pipeline\":%u,\"resources\":%u,\"rate\":%" PRIu64 ",",
-            plan->redis ? "redis" : "synaxis", plan->hold > 0 ? "hold" : plan->rate > 0 ? "open" : "closed", plan->connections, plan->pipeline,
-            plan->resources, plan->rate);
+            plan->redis ? "redis" : "synaxis", plan->hold > 0 ? "hold" : plan->run.rate > 0 ? "open" : "closed", plan->run.connections, plan->run.pipeline,
+            plan->resources, plan->run.rate);
     fprintf(f, "\"seconds\":%.3f,\"pairs\":%" PRIu64 ",\"acquired\":%" PRIu64 ",\"%s\":%.1f,", x.seconds, r->pairs, r->acquired,
             plan->hold > 0 ? "locks_per_s" : "pairs_per_s", x.per_second);
     bench_print_json_hist(f, "acquire", &r->acquire);
     bench_print_json_hist(f, "release", &r->release);
     bench_print_json_hist(f, "pair", &r->pair);
-    bench_print_json_errors(f, &r->errors);
+    bench_print_json_errors(f, &r->tally.errors);
     fprintf(f, "\"unsent\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"client_cpu_us_per_op\":%.3f,\"server_cpu_us_per_op\":%.3f,\"server_cpu_us\":[",
-            r->unsent, r->reconnects, x.client_us_per_op, x.server_us_per_op);
-    for (uint32_t i = 0; i < plan->n_pids; i++) {
-        fprintf(f, "%s%" PRIu64, i > 0 ? "," : "", r->meters.server_cpu_us[i]);
+            r->tally.unsent, r->tally.reconnects, x.client_us_per_op, x.server_us_per_op);
+    for (uint32_t i = 0; i < plan->run.n_pids; i++) {
+        fprintf(f, "%s%" PRIu64, i > 0 ? "," : "", r->tally.meters.server_cpu_us[i]);
     }
-    fprintf(f, "],\"killed\":%s,\"failover_us\":%" PRIu64 ",\"gaps_unix_us\":[", r->killed_us > 0 ? "true" : "false", r->failover_us);
+    fprintf(f, "],\"killed\":%s,\"failover_us\":%" PRIu64 ",\"gaps_unix_us\":[", r->tally.killed_us > 0 ? "true" : "false", r->tally.failover_us);
     for (uint32_t i = 0; i < r->n_gaps; i++) {
         fprintf(f, "%s[%" PRIu64 ",%" PRIu64 "]", i > 0 ? "," : "", r->gaps[i].from_us, r->gaps[i].to_us);
     }

@@ -1,5 +1,5 @@
 /* A small RESP3 client over blocking calls with deadlines, for the command line: one connection at a time, the next address
- * when one fails. Not for programs (libsynaxis) and not for load (bench_load.h). */
+ * when one fails. Not for programs (libsynaxis) and not for load (bench_loop.h). */
 #ifndef SYN_CLI_RESP_CLIENT_H
 #define SYN_CLI_RESP_CLIENT_H
 

@@ -109,9 +109,9 @@ static struct bench_result *run(struct table *t, const struct bench_plan *base)
     struct bench_result *r = calloc(1, sizeof *r);
     char why[200];
     *p = *base;
-    p->n_endpoints = 1;
+    p->run.n_endpoints = 1;
     p->ttl_ms = 60000;
-    p->endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(s)};
+    p->run.endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(s)};
     assert_true(bench_load_run(p, r, why, sizeof why));
     fake_server_stop(s);
     free(p);
@@ -122,13 +122,13 @@ static void a_closed_loop_leaves_nothing_held(void **state)
 {
     (void)state;
     struct table t = {0};
-    struct bench_plan p = {.connections = 8, .pipeline = 4, .resources = 5, .measure_us = 200000};
+    struct bench_plan p = {.run.connections = 8, .run.pipeline = 4, .resources = 5, .run.measure_us = 200000};
     struct bench_result *r = run(&t, &p);
     assert_true(t.acquires > 0);
     assert_int_equal(t.wrong, 0);
     assert_int_equal(t.held, 0);
     assert_int_equal(t.acquires, t.releases);
-    assert_int_equal(r->errors.n, 0);
+    assert_int_equal(r->tally.errors.n, 0);
     assert_true(r->pairs > 0 && r->acquire.count >= r->pairs);
     free(r);
 }
@@ -137,11 +137,11 @@ static void an_open_loop_begins_what_was_scheduled(void **state)
 {
     (void)state;
     struct table t = {0};
-    struct bench_plan p = {.connections = 4, .pipeline = 2, .resources = 1, .measure_us = 300000, .rate = 1000};
+    struct bench_plan p = {.run.connections = 4, .run.pipeline = 2, .resources = 1, .run.measure_us = 300000, .run.rate = 1000};
     struct bench_result *r = run(&t, &p);
     assert_int_equal(t.wrong, 0);
     assert_int_equal(t.held, 0);
-    assert_true(t.acquires + r->unsent >= 299 && t.acquires + r->unsent <= 301);
+    assert_true(t.acquires + r->tally.unsent >= 299 && t.acquires + r->tally.unsent <= 301);
     free(r);
 }
 
@@ -149,7 +149,7 @@ static void holding_takes_each_lock_once(void **state)
 {
     (void)state;
     struct table t = {0};
-    struct bench_plan p = {.connections = 2, .pipeline = 3, .resources = 1, .measure_us = 3600000000, .hold = 200};
+    struct bench_plan p = {.run.connections = 2, .run.pipeline = 3, .resources = 1, .run.measure_us = 3600000000, .hold = 200};
     struct bench_result *r = run(&t, &p);
     assert_int_equal(t.acquires, 200);
     assert_int_equal(t.releases, 0);
@@ -162,10 +162,10 @@ static void refusals_and_lost_connections_are_counted(void **state)
 {
     (void)state;
     struct table t = {.refuse_every = 7, .close_every = 101};
-    struct bench_plan p = {.connections = 4, .pipeline = 2, .resources = 100, .measure_us = 500000};
+    struct bench_plan p = {.run.connections = 4, .run.pipeline = 2, .resources = 100, .run.measure_us = 500000};
     struct bench_result *r = run(&t, &p);
-    assert_true(r->reconnects > 0);
-    assert_true(r->errors.n == 2);
+    assert_true(r->tally.reconnects > 0);
+    assert_true(r->tally.errors.n == 2);
     assert_true(r->pairs > 0);
     free(r);
 }

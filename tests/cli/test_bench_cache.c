@@ -62,8 +62,8 @@ static struct cache_result *run(struct store *s, const struct cache_plan *base)
     p->prefix = "t";
     p->keys = KEYS;
     p->bytes = BYTES;
-    p->n_endpoints = 1;
-    p->endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(server)};
+    p->run.n_endpoints = 1;
+    p->run.endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(server)};
     assert_true(bench_cache_run(p, r, why, sizeof why));
     fake_server_stop(server);
     free(p);
@@ -75,7 +75,7 @@ static void what_is_done_is_counted(void **state)
     (void)state;
     for (uint32_t reads = 0; reads <= 100; reads += 25) {
         struct store s = {0};
-        struct cache_plan p = {.connections = 3, .pipeline = 4, .reads = reads, .measure_us = 100000};
+        struct cache_plan p = {.run.connections = 3, .run.pipeline = 4, .reads = reads, .run.measure_us = 100000};
         struct cache_result *r = run(&s, &p);
         uint64_t all = r->all.count;
         assert_int_equal(s.wrong, 0);
@@ -83,7 +83,7 @@ static void what_is_done_is_counted(void **state)
         assert_int_equal(r->get.count + r->set.count, all);
         assert_true(r->get.count + all / 10 + 12 >= all * reads / 100 && r->get.count <= all * reads / 100 + all / 10 + 12);
         assert_true(r->absent <= s.gets - s.found && (reads != 100 || r->absent == r->get.count));
-        assert_int_equal(r->errors.n, 0);
+        assert_int_equal(r->tally.errors.n, 0);
         free(r);
     }
 }
@@ -92,7 +92,7 @@ static void preload_sets_every_key_once(void **state)
 {
     (void)state;
     struct store s = {.refuse_every = 11};
-    struct cache_plan p = {.connections = 2, .pipeline = 8, .reads = 100, .preload = true, .measure_us = 50000, .warmup_us = 20000};
+    struct cache_plan p = {.run.connections = 2, .run.pipeline = 8, .reads = 100, .preload = true, .run.measure_us = 50000, .run.warmup_us = 20000};
     struct cache_result *r = run(&s, &p);
     assert_int_equal(s.sets, KEYS);
     assert_int_equal(r->preloaded, KEYS);
@@ -106,10 +106,10 @@ static void an_open_loop_keeps_its_schedule(void **state)
 {
     (void)state;
     struct store s = {0};
-    struct cache_plan p = {.connections = 2, .pipeline = 8, .reads = 50, .rate = 1000, .measure_us = 300000, .warmup_us = 100000};
+    struct cache_plan p = {.run.connections = 2, .run.pipeline = 8, .reads = 50, .run.rate = 1000, .run.measure_us = 300000, .run.warmup_us = 100000};
     struct cache_result *r = run(&s, &p);
     uint64_t sent = s.gets + s.sets;
-    assert_true(sent + r->unsent >= 399 && sent + r->unsent <= 401);
+    assert_true(sent + r->tally.unsent >= 399 && sent + r->tally.unsent <= 401);
     assert_true(r->all.count > 0 && r->all.count <= 302 + 16); /* what a slow machine answers late is not counted, or is that of one of 16 lanes */
     free(r);
 }
@@ -118,10 +118,10 @@ static void refusals_and_lost_connections_end_nothing(void **state)
 {
     (void)state;
     struct store s = {.refuse_every = 7, .close_every = 101};
-    struct cache_plan p = {.connections = 2, .pipeline = 8, .reads = 50, .preload = true, .measure_us = 200000};
+    struct cache_plan p = {.run.connections = 2, .run.pipeline = 8, .reads = 50, .preload = true, .run.measure_us = 200000};
     struct cache_result *r = run(&s, &p);
-    assert_true(r->reconnects > 0 && r->all.count > 0);
-    assert_int_equal(r->errors.n, 2);
+    assert_true(r->tally.reconnects > 0 && r->all.count > 0);
+    assert_int_equal(r->tally.errors.n, 2);
     assert_int_equal(r->absent, 0);
     assert_true(r->preloaded == KEYS && s.wrong == 0);
     free(r);

@@ -103,12 +103,12 @@ static struct queue_result *run(struct broker *b, const struct queue_plan *base)
     struct queue_result *r = calloc(1, sizeof *r);
     char why[200];
     *p = *base;
-    p->n_endpoints = 1;
+    p->run.n_endpoints = 1;
     p->topic = "t";
     p->bytes = 128;
     p->consumers = p->consumers ? p->consumers : 1;
     p->count = 50;
-    p->endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(s)};
+    p->run.endpoints[0] = (struct endpoint){.host = "127.0.0.1", .port = fake_server_port(s)};
     assert_true(bench_queue_run(p, r, why, sizeof why));
     fake_server_stop(s);
     free(p);
@@ -120,11 +120,11 @@ static void what_is_published_is_counted(void **state)
     (void)state;
     for (uint32_t batch = 1; batch <= 10; batch += 9) {
         struct broker *b = calloc(1, sizeof *b);
-        struct queue_plan p = {.mode = QUEUE_PUBLISH, .connections = 4, .pipeline = 3, .batch = batch, .measure_us = 100000};
+        struct queue_plan p = {.mode = QUEUE_PUBLISH, .run.connections = 4, .run.pipeline = 3, .batch = batch, .run.measure_us = 100000};
         struct queue_result *r = run(b, &p);
         assert_int_equal(b->wrong, 0);
         assert_true(r->published > 0 && r->published <= b->stored && r->published + 12 * batch >= b->stored);
-        assert_int_equal(r->errors.n, 0);
+        assert_int_equal(r->tally.errors.n, 0);
         free(r);
         free(b);
     }
@@ -135,7 +135,7 @@ static void consumers_acknowledge_each_once(void **state)
     (void)state;
     for (uint32_t consumers = 1; consumers <= 3; consumers += 2) {
         struct broker *b = calloc(1, sizeof *b);
-        struct queue_plan p = {.mode = QUEUE_CONSUME, .connections = 2, .pipeline = 2, .batch = 20, .fill = 5000, .consumers = consumers};
+        struct queue_plan p = {.mode = QUEUE_CONSUME, .run.connections = 2, .run.pipeline = 2, .batch = 20, .fill = 5000, .consumers = consumers};
         struct queue_result *r = run(b, &p);
         assert_int_equal(b->stored, 5000);
         assert_int_equal(b->acks, 5000);
@@ -151,11 +151,11 @@ static void latency_times_every_message(void **state)
 {
     (void)state;
     struct broker *b = calloc(1, sizeof *b);
-    struct queue_plan p = {.mode = QUEUE_LATENCY, .connections = 2, .pipeline = 8, .batch = 1, .rate = 1000, .measure_us = 300000, .warmup_us = 100000};
+    struct queue_plan p = {.mode = QUEUE_LATENCY, .run.connections = 2, .run.pipeline = 8, .batch = 1, .run.rate = 1000, .run.measure_us = 300000, .run.warmup_us = 100000};
     struct queue_result *r = run(b, &p);
-    assert_true(b->stored + r->unsent >= 399 && b->stored + r->unsent <= 401);
+    assert_true(b->stored + r->tally.unsent >= 399 && b->stored + r->tally.unsent <= 401);
     assert_int_equal(r->received, b->stored);
-    assert_true(r->deliver.count >= 299 - r->unsent && r->deliver.count <= 301);
+    assert_true(r->deliver.count >= 299 - r->tally.unsent && r->deliver.count <= 301);
     assert_true(r->deliver.max_us < 10000000);
     free(r);
     free(b);
@@ -165,12 +165,12 @@ static void refusals_and_lost_connections_end_nothing(void **state)
 {
     (void)state;
     struct broker *b = calloc(1, sizeof *b);
-    struct queue_plan p = {.mode = QUEUE_LATENCY, .connections = 2, .pipeline = 8, .batch = 2, .rate = 4000, .measure_us = 400000, .consumers = 2};
+    struct queue_plan p = {.mode = QUEUE_LATENCY, .run.connections = 2, .run.pipeline = 8, .batch = 2, .run.rate = 4000, .run.measure_us = 400000, .consumers = 2};
     b->refuse_every = 7;
     b->close_every = 101;
     struct queue_result *r = run(b, &p);
-    assert_true(r->reconnects > 0);
-    assert_int_equal(r->errors.n, 2);
+    assert_true(r->tally.reconnects > 0);
+    assert_int_equal(r->tally.errors.n, 2);
     assert_true(r->received > 0 && r->acked > 0);
     free(r);
     free(b);
