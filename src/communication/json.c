@@ -198,11 +198,6 @@ void json_put_str(struct buf *out, const char *s)
     json_put_string(out, slice_str(s));
 }
 
-void json_put_u64_string(struct buf *out, uint64_t v)
-{
-    buf_printf(out, "\"%llu\"", (unsigned long long)v);
-}
-
 void json_key(struct buf *out, const char *name)
 {
     uint8_t last = out->len > 0 ? out->ptr[out->len - 1] : 0;

@@ -49,7 +49,6 @@ bool json_value(struct json_in *in, const char *name, size_t bytes_max, struct b
 /* Writing. A string that is not UTF-8 (or holds NUL) becomes {"encoding":"base64","data":"..."}. */
 void json_put_string(struct buf *out, slice_t s);
 void json_put_str(struct buf *out, const char *s);
-void json_put_u64_string(struct buf *out, uint64_t v); /* "123": 64-bit ids exceed what JSON readers keep exact */
 void json_put_base64(struct buf *out, slice_t s);      /* without quotes */
 /* {"a":1,"b":..}: json_key writes the comma when one is due, the quoted name and the colon. */
 void json_key(struct buf *out, const char *name);

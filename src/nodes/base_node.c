@@ -460,11 +460,6 @@ void node_check(const struct node *n)
     }
 }
 
-uint32_t node_groups(const struct node *n)
-{
-    return n->opt.groups;
-}
-
 const struct consensus *node_consensus(const struct node *n, uint32_t group)
 {
     return n->groups[group].hosted ? n->groups[group].consensus : NULL;
@@ -478,11 +473,6 @@ const struct lock_sm *node_locks(const struct node *n, uint32_t group)
 const struct queue_sm *node_queue(const struct node *n, uint32_t group)
 {
     return n->groups[group].hosted ? n->groups[group].q.sm : NULL;
-}
-
-const struct topics *node_topics(const struct node *n)
-{
-    return n->groups[0].hosted ? n->groups[0].q.topics : NULL;
 }
 
 uint64_t node_digest(const struct node *n, uint32_t group)

@@ -178,7 +178,6 @@ uint64_t node_held_for(const struct node *n);
 void node_check(const struct node *n);
 
 /* Look-ins for drivers, checkers and tests; read only. */
-uint32_t node_groups(const struct node *n);
 const struct consensus *node_consensus(const struct node *n, uint32_t group); /* NULL: not a replica of it */
 struct lock_sm;
 const struct lock_sm *node_locks(const struct node *n, uint32_t group);
@@ -187,7 +186,6 @@ uint64_t node_applied(const struct node *n, uint32_t group);
 struct queue_sm;
 struct topics;
 const struct queue_sm *node_queue(const struct node *n, uint32_t group);
-const struct topics *node_topics(const struct node *n); /* of group 0; NULL: not a replica of it */
 uint64_t node_digest(const struct node *n, uint32_t group);     /* as `applied` below tells it */
 uint64_t node_state_hash(const struct node *n, uint32_t group); /* of the queue's machines; O(n) */
 /* What this node's line of a key would be at its clock now_ms, though it may not have looked at it yet. */

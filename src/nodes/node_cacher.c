@@ -202,7 +202,7 @@ static void done_batch(struct node *n, struct request *r, slice_t reply)
     uint64_t epoch = reader_u64(&in);
     uint32_t count = reader_u32(&in);
     if (!in.ok || count != b->n) {
-        writes_failed(n, b, ops, slice_str("-UNCERTAIN the leader's answer was not understood (mixed versions?)\r\n"));
+        writes_failed(n, b, ops, slice_str(ANSWER_NOT_UNDERSTOOD));
         batch_free(n, b);
         return;
     }

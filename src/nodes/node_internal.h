@@ -42,6 +42,9 @@ enum { ENTRY_TIME_BYTES = 8 };
 /* Vote written by a replica that remembers nothing of its votes (P8): recovery keeps it from voting. */
 #define GROUP_AMNESIAC UINT32_MAX
 
+/* To a write whose reply has another form than is expected. */
+#define ANSWER_NOT_UNDERSTOOD "-UNCERTAIN the leader's answer was not understood (mixed versions?)\r\n"
+
 struct conn;
 struct request;
 struct doors;

@@ -42,17 +42,6 @@ void hist_record(struct hist *h, uint64_t us)
     h->max_us = us > h->max_us ? us : h->max_us;
 }
 
-void hist_merge(struct hist *into, const struct hist *from)
-{
-    for (uint32_t i = 0; i < HIST_COUNTERS; i++) {
-        into->counters[i] += from->counters[i];
-    }
-    into->count += from->count;
-    into->sum_us += from->sum_us;
-    into->min_us = from->min_us < into->min_us ? from->min_us : into->min_us;
-    into->max_us = from->max_us > into->max_us ? from->max_us : into->max_us;
-}
-
 /* How many recorded values lie at or below the percentile: at least one, at most all. */
 static uint64_t rank_of(const struct hist *h, double percent)
 {

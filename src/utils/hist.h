@@ -26,8 +26,7 @@ struct hist {
 
 void hist_init(struct hist *h);
 void hist_record(struct hist *h, uint64_t us);
-/* Adds all that `from` counted to `into`. */
-void hist_merge(struct hist *into, const struct hist *from);
+
 /* The value in microseconds that percent (0 to 100) of the recorded ones do not exceed, rounded up to the end of its
  * counter but never above max_us; 0 when empty. */
 uint64_t hist_percentile_us(const struct hist *h, double percent);

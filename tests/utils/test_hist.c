@@ -6,7 +6,7 @@
 
 enum { VALUES = 20000 };
 
-static struct hist a, b;
+static struct hist a;
 static uint64_t values[VALUES];
 
 static int by_value(const void *x, const void *y)
@@ -62,24 +62,6 @@ static void too_long_counts_and_shows_as_the_maximum(void **state)
     assert_int_equal(a.count, 2);
 }
 
-static void merging_equals_recording_together(void **state)
-{
-    (void)state;
-    static struct hist both;
-    hist_init(&a);
-    hist_init(&b);
-    hist_init(&both);
-    for (uint64_t i = 0; i < 5000; i++) {
-        hist_record(i % 3 ? &a : &b, i * i);
-        hist_record(&both, i * i);
-    }
-    hist_merge(&a, &b);
-    assert_memory_equal(&a, &both, sizeof a);
-    hist_init(&b);
-    hist_merge(&a, &b);
-    assert_memory_equal(&a, &both, sizeof a);
-}
-
 static void the_mean_is_exact(void **state)
 {
     (void)state;
@@ -96,7 +78,6 @@ int main(void)
         cmocka_unit_test(percentiles_are_within_a_thousandth),
         cmocka_unit_test(every_value_has_one_counter),
         cmocka_unit_test(too_long_counts_and_shows_as_the_maximum),
-        cmocka_unit_test(merging_equals_recording_together),
         cmocka_unit_test(the_mean_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,7 +233,7 @@ static void done_lease(struct node *n, struct request *r, slice_t reply)
         on_held(n, w, &h);
         return;
     default:
-        lease_answer_round(n, w, kind == '-' ? said : slice_str("-UNCERTAIN the leader's answer was not understood (mixed versions?)\r\n"));
+        lease_answer_round(n, w, kind == '-' ? said : slice_str(ANSWER_NOT_UNDERSTOOD));
         set_due(n, w, LEASE_DUE);
     }
 }

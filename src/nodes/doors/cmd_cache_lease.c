@@ -52,7 +52,7 @@ static void done_fill(struct node *n, struct request *r, slice_t reply)
     }
     reader_u64(&in), reader_u32(&in);
     slice_t resp = reader_bytes(&in);
-    door_done(n, r, in.ok ? resp : slice_str("-UNCERTAIN the leader's answer was not understood (mixed versions?)\r\n"));
+    door_done(n, r, in.ok ? resp : slice_str(ANSWER_NOT_UNDERSTOOD));
 }
 
 static void submit_fill(struct call *c, enum cache_multi multi, uint64_t token, slice_t op)

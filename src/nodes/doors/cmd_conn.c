@@ -164,7 +164,7 @@ void handle_hello(struct call *c)
             }
             i += 2;
         } else {
-            call_error(c, "ERR", "Syntax error in HELLO option '%.*s'", (int)(c->argv[i].len < 64 ? c->argv[i].len : 64),
+            call_error(c, "ERR", "Syntax error in HELLO option '%.*s'", shown_length(c->argv[i]),
                        (const char *)c->argv[i].ptr);
             return;
         }
@@ -224,7 +224,7 @@ static void client_setinfo(struct call *c)
         snprintf(c->conn->lib_ver, sizeof c->conn->lib_ver, "%.*s", (int)v.len, (const char *)v.ptr);
         resp_simple(c->reply, "OK");
     } else {
-        call_error(c, "ERR", "Unrecognized option '%.*s'", (int)(c->argv[2].len < 64 ? c->argv[2].len : 64),
+        call_error(c, "ERR", "Unrecognized option '%.*s'", shown_length(c->argv[2]),
                    (const char *)c->argv[2].ptr);
     }
 }
@@ -344,5 +344,5 @@ void handle_client(struct call *c)
         }
         return;
     }
-    call_error(c, "ERR", "unknown subcommand '%.*s'. Try CLIENT HELP.", (int)(sub.len < 64 ? sub.len : 64), (const char *)sub.ptr);
+    call_error(c, "ERR", "unknown subcommand '%.*s'. Try CLIENT HELP.", shown_length(sub), (const char *)sub.ptr);
 }

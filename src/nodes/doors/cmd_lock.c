@@ -70,7 +70,7 @@ static bool acquire_option(struct call *c, uint32_t *i, struct acquire_options *
         o->idem = v;
         return arg_name(c, v, "IDEM", LIMIT_IDEM_BYTES);
     }
-    call_error(c, "ERR", "syntax error: unknown option '%.*s'", (int)(word.len < 64 ? word.len : 64), (const char *)word.ptr);
+    call_error(c, "ERR", "syntax error: unknown option '%.*s'", shown_length(word), (const char *)word.ptr);
     return false;
 }
 
@@ -222,7 +222,7 @@ static bool held_options(struct call *c, uint32_t from, struct lock_op *op)
                 return false;
             }
         } else {
-            call_error(c, "ERR", "syntax error: unknown option '%.*s'", (int)(word.len < 64 ? word.len : 64), (const char *)word.ptr);
+            call_error(c, "ERR", "syntax error: unknown option '%.*s'", shown_length(word), (const char *)word.ptr);
             return false;
         }
     }

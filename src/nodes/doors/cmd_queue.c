@@ -11,7 +11,7 @@ enum { HEADERS_MAX = 64 };
 bool arg_option(struct call *c, uint32_t i, slice_t *v)
 {
     if (i + 1 >= c->argc) {
-        call_error(c, "ERR", "syntax error: %.*s needs a value", (int)(c->argv[i].len < 64 ? c->argv[i].len : 64), (const char *)c->argv[i].ptr);
+        call_error(c, "ERR", "syntax error: %.*s needs a value", shown_length(c->argv[i]), (const char *)c->argv[i].ptr);
         return false;
     }
     *v = c->argv[i + 1];
@@ -20,7 +20,7 @@ bool arg_option(struct call *c, uint32_t i, slice_t *v)
 
 bool arg_unknown(struct call *c, slice_t word)
 {
-    call_error(c, "ERR", "syntax error: unknown option '%.*s'", (int)(word.len < 64 ? word.len : 64), (const char *)word.ptr);
+    call_error(c, "ERR", "syntax error: unknown option '%.*s'", shown_length(word), (const char *)word.ptr);
     return false;
 }
 

@@ -34,7 +34,7 @@ static bool parse_receipts(struct call *c, struct topic_ref *t, uint32_t from, u
     for (uint32_t i = from; i < to; i++) {
         struct receipt *r = &out[i - from];
         if (!get_receipt(c->argv[i], r) || r->partition >= t->config.partitions) {
-            call_error(c, "ERR", "'%.*s' is not a receipt of topic '%.*s'", (int)(c->argv[i].len < 64 ? c->argv[i].len : 64),
+            call_error(c, "ERR", "'%.*s' is not a receipt of topic '%.*s'", shown_length(c->argv[i]),
                        (const char *)c->argv[i].ptr, (int)t->name_len, t->name);
             return false;
         }

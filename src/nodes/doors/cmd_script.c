@@ -229,7 +229,7 @@ void handle_script(struct call *c)
         c->n->doors->cache->n_loaded = 0;
         resp_simple(c->reply, "OK");
     } else {
-        call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try SCRIPT HELP.", (int)(sub.len < 64 ? sub.len : 64),
+        call_error(c, "ERR", "unknown subcommand or wrong number of arguments for '%.*s'. Try SCRIPT HELP.", shown_length(sub),
                    (const char *)sub.ptr);
     }
 }

@@ -220,7 +220,7 @@ static void config_set(struct call *c)
         }
     } else {
         call_error(c, "ERR", "'%.*s' cannot be set at run time: set it in the environment and restart this node",
-                   (int)(c->argv[2].len < 64 ? c->argv[2].len : 64), (const char *)c->argv[2].ptr);
+                   shown_length(c->argv[2]), (const char *)c->argv[2].ptr);
     }
 }
 

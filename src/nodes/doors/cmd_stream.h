@@ -4,9 +4,6 @@
 
 #include "nodes/doors/queue_door.h"
 
-/* How much of a name is shown in an error. */
-static inline int shown_length(slice_t name) { return (int)(name.len < 64 ? name.len : 64); }
-
 /* cmd_stream.c */
 /* The stream of a command; NULL: put off, answered, or (c->missing) there is none. */
 struct topic_ref *call_stream(struct call *c, slice_t key, enum topic_want want);

@@ -182,6 +182,8 @@ void call_submit(struct call *c, struct request *r);
 /* D4. False: it is put off until what its connection sent before is answered. */
 bool call_alone(struct call *c);
 struct door_slot *conn_slot(struct conn *c, uint64_t slot);
+/* How much of a name that was given is shown in an error. */
+static inline int shown_length(slice_t name) { return (int)(name.len < 64 ? name.len : 64); }
 void call_error(struct call *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* conn_clock.c */

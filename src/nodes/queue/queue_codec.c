@@ -4,7 +4,7 @@
  * A decoder takes all that is left and refuses bytes left over, unknown bits and lengths beyond limits.h; it never asserts. */
 #include "nodes/queue/queue_internal.h"
 
-enum { HEAD_BYTES = 1 + 4 * 8, CLAIM_PART_BYTES = 4 + 8 };
+enum { CLAIM_PART_BYTES = 4 + 8 };
 enum item_field { I_DELAY = 1, I_KEY = 2, I_ID = 4, I_DEDUP = 8, I_MAXLEN = 16, I_FENCE = 32, I_ALL = 63 };
 enum settle_field { S_KIND = 3, S_MODE_SHIFT = 2, S_BY_ID = 16, S_DELAY = 32, S_REASON = 64, S_ALL = 127 };
 
@@ -99,12 +99,6 @@ void queue_put_drop(struct buf *out, uint64_t topic)
 void queue_put_publish(struct buf *out, uint32_t n)
 {
     buf_put_u32(out, n);
-}
-
-void queue_set_count(struct buf *out, size_t op_offset, uint32_t n)
-{
-    syn_assert(op_offset + HEAD_BYTES + 4 <= out->len);
-    le32_put(out->ptr + op_offset + HEAD_BYTES, n);
 }
 
 void queue_put_item(struct buf *out, const struct publish_item *it)

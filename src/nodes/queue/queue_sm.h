@@ -141,8 +141,7 @@ bool queue_get_head(struct reader *r, struct queue_head *h);
 void queue_put_open(struct buf *out, const struct queue_open *o);
 bool queue_get_open(struct reader *r, struct queue_open *o);
 void queue_put_drop(struct buf *out, uint64_t topic);
-void queue_put_publish(struct buf *out, uint32_t n); /* then n items; the count may be patched with queue_set_count */
-void queue_set_count(struct buf *out, size_t op_offset, uint32_t n); /* op_offset: where the head of a PUBLISH begins */
+void queue_put_publish(struct buf *out, uint32_t n); /* then n items */
 void queue_put_item(struct buf *out, const struct publish_item *it);
 bool queue_get_item(struct reader *r, struct publish_item *it);
 void queue_put_claim(struct buf *out, const struct queue_claim *c);
