@@ -38,7 +38,7 @@ bool resp_peek(slice_t in, slice_t *name, slice_t *key, size_t *used);
 
 /* Writers, all RESP3. */
 void resp_simple(struct buf *out, const char *s);                      /* +OK; CR/LF become spaces */
-void resp_error(struct buf *out, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* -WORD text; CR/LF become spaces */
+void resp_error(struct buf *out, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* -WORD text; CR/LF become spaces, but go at its end */
 void resp_put_line(struct buf *out, char type, slice_t text);         /* '+' or '-'; CR/LF become spaces */
 void resp_int(struct buf *out, int64_t v);
 void resp_u64(struct buf *out, uint64_t v);                            /* as an integer while it fits, else a bulk string */

@@ -78,6 +78,9 @@ void resp_error(struct buf *out, const char *word, const char *fmt, ...)
     }
     va_end(again);
     out->len += n > 0 ? (size_t)n : 0;
+    while (out->len > from && (out->ptr[out->len - 1] == '\r' || out->ptr[out->len - 1] == '\n')) {
+        out->len--; /* as Redis does */
+    }
     end_line(out, from);
 }
 

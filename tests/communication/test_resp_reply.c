@@ -22,7 +22,7 @@ static void writers_write_resp3(void **state)
     struct buf b = {0};
     resp_simple(&b, "OK");
     resp_simple(&b, "a\r\n:1\r");
-    resp_error(&b, "LOCKED", "held by %s", "a\r\n+OK");
+    resp_error(&b, "LOCKED", "held by %s\r\n", "a\r\n+OK\n");
     resp_int(&b, -7);
     resp_int(&b, INT64_MIN);
     resp_u64(&b, INT64_MAX);
