@@ -51,9 +51,10 @@ class MoreWords(Words):
 
     def spoilt(self, words):
         at, how = self.random.randrange(len(words)), self.random.randrange(4)
+        other = self.pick('x', '', 'NX', 'GET') if 'EX' in words[0] or words[0] in ('SET', 'COPY') else self.value()  # no number: a time that is soon over, or a database
         if at == 0 or words[0] in ('FLUSHDB', 'RENAME', 'RENAMENX', 'COPY', 'MSETNX'):
-            return words + [self.value()]
-        return words[:at] + ([], [self.value()], [words[at]] * 2, [self.key(), words[at]])[how] + words[at + 1:]
+            return words + [other]
+        return words[:at] + ([], [other], [words[at]] * 2, [self.key(), words[at]])[how] + words[at + 1:]
 
 
 def alike(words, theirs, ours):
