@@ -60,6 +60,29 @@ def wait_for(what, condition, timeout=20.0):
     raise AssertionError(f'waited {timeout * SLOW:.0f} s for {what}' + (f' (last: {last!r})' if last else ''))
 
 
+def blocked(node):
+    """How many requests of a node's clients are under way: who has only sent one does not wait yet."""
+    with node.client() as client:
+        return int(re.search(r'blocked_clients:(\d+)', client.cmd('INFO', 'clients'))[1])
+
+
+def in_time(seconds, step):
+    """For what a test must do before some time ends: step(seconds) with twice as many each time, until it took less than that; (seconds, its result).
+    A step that took longer shows nothing, whatever came of it. Each must use names of its own."""
+    while True:
+        begun, failed = time.monotonic(), None
+        try:
+            result = step(seconds)
+        except (AssertionError, RespError, IndexError) as error:
+            failed = error
+        if time.monotonic() - begun < seconds:
+            if failed:
+                raise failed
+            return seconds, result
+        assert seconds < 120, f'the machine never does in time what takes moments (last: {failed!r})'
+        seconds *= 2
+
+
 def expect_error(words, call, *args, **kwargs):
     """call(*args) must answer an error reply whose first word is one of words; returns its text."""
     try:

@@ -3,7 +3,7 @@ import shutil
 import subprocess
 import time
 
-from harness import Cluster, SLOW, Skip, acquire, expect_error, retry, wait_for
+from harness import Cluster, SLOW, Skip, acquire, expect_error, in_time, retry, wait_for
 from resp import as_map, encode
 
 
@@ -100,9 +100,12 @@ def test_a_lock_is_lost_when_its_time_ends():
 def test_renew_keeps_a_lock_beyond_its_first_time():
     with Cluster(1) as cluster:
         client = cluster.nodes[0].client()
-        held = acquire(client, 'kept', 'OWNER', 'a', 'TTL', 300)
-        assert client.cmd('LOCK.RENEW', 'kept', held['lock_id'], 'TTL', 60000) == 1
-        expect_error('TIMEOUT', client.cmd, 'LOCK.ACQUIRE', 'kept', 'EXCLUSIVE', 'OWNER', 'b', 'WAIT', 600)
+
+        def renewed(seconds):
+            held = acquire(client, f'kept{seconds}', 'OWNER', 'a', 'TTL', int(seconds * 1000))
+            assert client.cmd('LOCK.RENEW', f'kept{seconds}', held['lock_id'], 'TTL', 600000) == 1
+        seconds, _ = in_time(0.3, renewed)
+        expect_error('TIMEOUT', client.cmd, 'LOCK.ACQUIRE', f'kept{seconds}', 'EXCLUSIVE', 'OWNER', 'b', 'WAIT', int(seconds * 2000), timeout=seconds * 2 + 30)
 
 
 def test_a_deadlock_is_refused_with_its_cycle():
@@ -205,10 +208,14 @@ def test_the_end_of_a_session_frees_its_locks():
 
 def test_a_session_that_is_not_kept_alive_ends():
     with Cluster(3) as cluster:
-        client, other = cluster.nodes[0].client(), cluster.nodes[1].client()
-        session = retry(client.cmd, 'SESSION.CREATE', 'TTL', 500)
-        acquire(client, 'idle', 'OWNER', 'a', 'SESSION', session)
-        acquire(other, 'idle', 'OWNER', 'b', 'WAIT', 30000)
+        client, other = cluster.nodes[0].client(), cluster.nodes[1].client(timeout=300)
+
+        def idle(seconds):
+            session = retry(client.cmd, 'SESSION.CREATE', 'TTL', int(seconds * 1000))
+            acquire(client, f'idle{seconds}', 'OWNER', 'a', 'SESSION', session)
+            return session
+        seconds, session = in_time(0.5, idle)
+        acquire(other, f'idle{seconds}', 'OWNER', 'b', 'WAIT', int(seconds * 1000) + 30000)
         expect_error('NOSESSION', client.cmd, 'SESSION.KEEPALIVE', session)
 
 

@@ -2,7 +2,7 @@
 import threading
 import time
 
-from harness import SLOW, Cluster, expect_error, retry, wait_for
+from harness import SLOW, Cluster, blocked, expect_error, in_time, retry, wait_for
 from queue_help import ack, consume, dead, lag, members, message, nothing, position_of, publish, take
 from resp import as_map
 
@@ -61,34 +61,44 @@ def test_a_batch_is_published_whole_and_in_order():
 
 def test_what_is_not_acknowledged_comes_again_after_its_visibility():
     with Cluster(3) as cluster:
-        a, b = cluster.nodes[0].client(), cluster.nodes[1].client()
-        create(a, 'v', 'PARTITIONS', 1, 'BACKOFF', 0)
-        publish(a, 'v', 'once more')
-        first = consume(a, 'v', visibility=700)[0]
-        begun = time.monotonic()
-        assert consume(a, 'v', block=200) == []
-        again = consume(a, 'v', block=8000, visibility=20000)
+        a, b = cluster.nodes[0].client(timeout=300), cluster.nodes[1].client()
+
+        def hidden(seconds):
+            topic = f'v{seconds}'
+            create(a, topic, 'PARTITIONS', 1, 'BACKOFF', 0)
+            publish(a, topic, 'once more')
+            begun = time.monotonic()
+            first = consume(a, topic, visibility=int(seconds * 1000))[0]
+            assert consume(a, topic, block=200) == []
+            return topic, first, begun
+        seconds, (topic, first, begun) = in_time(0.7, hidden)
+        again = consume(a, topic, block=30000 + int(seconds * 1000), visibility=600000)
         waited = time.monotonic() - begun
         assert again and again[0]['id'] == first['id'] and again[0]['deliveries'] == 2, again
-        assert again[0]['receipt'] != first['receipt'] and 0.5 < waited < 3 * SLOW, waited
-        expect_error('STALERECEIPT', b.cmd, 'QUEUE.ACK', 'v', 'GROUP', 'g', first['receipt'])
-        assert ack(b, 'v', again) == 1
-        expect_error('STALERECEIPT', a.cmd, 'QUEUE.ACK', 'v', 'GROUP', 'g', again[0]['receipt'])
-        nothing(a, 'v')
+        assert again[0]['receipt'] != first['receipt'] and waited > seconds - 0.1, waited
+        expect_error('STALERECEIPT', b.cmd, 'QUEUE.ACK', topic, 'GROUP', 'g', first['receipt'])
+        assert ack(b, topic, again) == 1
+        expect_error('STALERECEIPT', a.cmd, 'QUEUE.ACK', topic, 'GROUP', 'g', again[0]['receipt'])
+        nothing(a, topic)
 
 
 def test_extend_keeps_a_delivery():
     with Cluster(3) as cluster:
-        a, b = cluster.nodes[0].client(), cluster.nodes[1].client()
-        create(a, 'e', 'PARTITIONS', 1, 'BACKOFF', 0)
-        publish(a, 'e', 'long work')
-        m = consume(a, 'e', visibility=400)[0]
-        assert b.cmd('QUEUE.EXTEND', 'e', 'GROUP', 'g', m['receipt'], 60000) == 1
-        nothing(a, 'e', wait=900)
-        assert b.cmd('QUEUE.EXTEND', 'e', 'GROUP', 'g', m['receipt'], 0) == 1
-        again = consume(a, 'e', block=5000)
+        a, b = cluster.nodes[0].client(timeout=300), cluster.nodes[1].client()
+
+        def extended(seconds):
+            topic = f'e{seconds}'
+            create(a, topic, 'PARTITIONS', 1, 'BACKOFF', 0)
+            publish(a, topic, 'long work')
+            m = consume(a, topic, visibility=int(seconds * 1000))[0]
+            assert b.cmd('QUEUE.EXTEND', topic, 'GROUP', 'g', m['receipt'], 600000) == 1
+            return topic, m
+        seconds, (topic, m) = in_time(0.4, extended)
+        nothing(a, topic, wait=int(seconds * 2000))
+        assert b.cmd('QUEUE.EXTEND', topic, 'GROUP', 'g', m['receipt'], 0) == 1
+        again = consume(a, topic, block=30000)
         assert again and again[0]['deliveries'] == 2, again
-        expect_error('STALERECEIPT', b.cmd, 'QUEUE.EXTEND', 'e', 'GROUP', 'g', m['receipt'], 1000)
+        expect_error('STALERECEIPT', b.cmd, 'QUEUE.EXTEND', topic, 'GROUP', 'g', m['receipt'], 1000)
 
 
 def nack(client, topic, m, *options):
@@ -182,14 +192,18 @@ def test_ordered_keys_come_one_at_a_time_and_in_order():
 def test_a_delayed_message_comes_when_it_is_due_and_holds_nothing_up():
     with Cluster(3) as cluster:
         a, b = cluster.nodes[0].client(), cluster.nodes[1].client()
-        create(a, 'l', 'PARTITIONS', 1)
-        begun = time.monotonic()
-        publish(a, 'l', 'late', 'DELAY', 1500)
-        publish(a, 'l', 'now')
-        assert [m['payload'] for m in take(b, 'l', 1)] == ['now']
-        assert time.monotonic() - begun < 1.4 * SLOW
-        assert [m['payload'] for m in take(b, 'l', 1)] == ['late']
-        assert 1.4 < time.monotonic() - begun < 4 * SLOW
+
+        def overtaken(seconds):
+            topic = f'l{seconds}'
+            create(a, topic, 'PARTITIONS', 1)
+            begun = time.monotonic()
+            publish(a, topic, 'late', 'DELAY', int(seconds * 1000))
+            publish(a, topic, 'now')
+            assert [m['payload'] for m in take(b, topic, 1)] == ['now']
+            return topic, begun
+        seconds, (topic, begun) = in_time(1.5, overtaken)
+        assert [m['payload'] for m in take(b, topic, 1, within=seconds + 20)] == ['late']
+        assert time.monotonic() - begun > seconds - 0.1
 
 
 def test_a_long_poll_is_woken_by_a_publish_on_another_node():
@@ -198,7 +212,7 @@ def test_a_long_poll_is_woken_by_a_publish_on_another_node():
         create(a, 'w', 'PARTITIONS', 12)
         for node_client in (b, c):
             nothing(node_client, 'w', consumer='c1' if node_client is b else 'c2', wait=50)
-        waits = []
+        waits, pace = [], []
         for i in range(15):
             result = {}
 
@@ -209,16 +223,23 @@ def test_a_long_poll_is_woken_by_a_publish_on_another_node():
             threads = [threading.Thread(target=wait, args=pair) for pair in (('c1', b), ('c2', c))]
             for thread in threads:
                 thread.start()
-            time.sleep(0.1)
+
+            def done():
+                return any(not t.is_alive() for t in threads)
+            wait_for('both to wait', lambda: done() or blocked(cluster.nodes[1]) > 0 and blocked(cluster.nodes[2]) > 0)
+            waited = not done()  # for nothing that an earlier round had left
             sent = time.monotonic()
             publish(a, 'w', f'm{i}', 'KEY', f'{i}')
-            wait_for('one of them to wake', lambda: any(not t.is_alive() for t in threads), 10)
-            waits.append(time.monotonic() - sent)
+            published = time.monotonic()
+            wait_for('one of them to wake', done, 10)
+            if waited:
+                pace.append(published - sent)
+                waits.append(time.monotonic() - published)
             publish_until_both(a, threads, i)
             for name, client in (('c1', b), ('c2', c)):
                 ack(client, 'w', result[name])
-        waits.sort()
-        assert waits[len(waits) // 2] < 0.1 * SLOW and waits[-1] < 1.0 * SLOW, waits
+        middle = len(waits) // 2
+        assert not waits or sorted(waits)[middle] < 0.1 + 10 * sorted(pace)[middle], f'{waits}, where a publish takes {pace}'
 
 
 def publish_until_both(client, threads, i):
@@ -250,22 +271,26 @@ def test_a_group_rebalances_when_members_come_leave_and_die():
 
 def test_a_dead_consumers_messages_come_to_the_others_and_its_receipts_are_stale():
     with Cluster(3) as cluster:
-        a, b = cluster.nodes[0].client(timeout=60), cluster.nodes[1].client(timeout=60)
-        create(a, 'p', 'PARTITIONS', 2, 'BACKOFF', 0)
-        for i in range(10):
-            publish(a, 'p', f'm{i}', 'KEY', f'{i}')
-        held = []
-        while len(held) < 10:
-            held += consume(b, 'p', consumer='dying', count=10, block=2000, visibility=1500)
+        a, b = cluster.nodes[0].client(timeout=300), cluster.nodes[1].client(timeout=60)
+
+        def hold(seconds):
+            topic, held = f'p{seconds}', []
+            create(a, topic, 'PARTITIONS', 2, 'BACKOFF', 0)
+            for i in range(10):
+                publish(a, topic, f'm{i}', 'KEY', f'{i}')
+            while len(held) < 10:
+                held += consume(b, topic, consumer='dying', count=10, block=2000, visibility=int(seconds * 1000))
+            return topic, held
+        _, (topic, held) = in_time(1.5, hold)
         b.close()
         again = []
         while len(again) < 10:
-            got = consume(a, 'p', consumer='heir', count=10, block=30000)
+            got = consume(a, topic, consumer='heir', count=10, block=60000, visibility=600000)
             assert all(m['deliveries'] == 2 for m in got), got
             again += got
         assert sorted(m['payload'] for m in again) == sorted(m['payload'] for m in held)
-        expect_error('STALERECEIPT', a.cmd, 'QUEUE.ACK', 'p', 'GROUP', 'g', *[m['receipt'] for m in held])
-        assert ack(a, 'p', again) == 10
+        expect_error('STALERECEIPT', a.cmd, 'QUEUE.ACK', topic, 'GROUP', 'g', *[m['receipt'] for m in held])
+        assert ack(a, topic, again) == 10
 
 
 def test_a_clean_leave_gives_back_at_once_and_uncounted():
@@ -284,12 +309,23 @@ def test_a_short_ttl_is_kept_beside_long_ones():
     with Cluster(3) as cluster:
         a = cluster.nodes[0].client()
         create(a, 's', 'PARTITIONS', 4)
-        retry(a.cmd, 'QUEUE.JOIN', 's', 'GROUP', 'g', 'CONSUMER', 'slow')
-        time.sleep(0.3)
-        first = as_map(retry(a.cmd, 'QUEUE.JOIN', 's', 'GROUP', 'g', 'CONSUMER', 'quick', 'TTL', 900))
-        time.sleep(3)
-        groups = [as_map(g) for g in a.cmd('QUEUE.GROUPS', 's')]
-        assert groups[0]['generation'] == first['generation'] and groups[0]['members'] == 2, (first, groups)
+
+        def kept(seconds):
+            """Whether the nodes were never busy for so long that the member may have been given up; then it must still be one."""
+            group = f'g{seconds}'
+            retry(a.cmd, 'QUEUE.JOIN', 's', 'GROUP', group, 'CONSUMER', 'slow')
+            first = as_map(retry(a.cmd, 'QUEUE.JOIN', 's', 'GROUP', group, 'CONSUMER', 'quick', 'TTL', int(seconds * 1000)))
+            begun = asked = time.monotonic()
+            gap = 0
+            while asked < begun + 3.3 * seconds:
+                rows = [g for g in map(as_map, retry(a.cmd, 'QUEUE.GROUPS', 's')) if g['group'] == group]
+                gap, asked = max(gap, time.monotonic() - asked), time.monotonic()
+                time.sleep(0.02)
+            if gap > seconds / 4:
+                return False
+            assert rows[0]['generation'] == first['generation'] and rows[0]['members'] == 2, (first, rows)
+            return True
+        assert any(kept(seconds) for seconds in (0.9, 3, 12)), 'the machine is busy for seconds at a time'
 
 
 def test_seek_peek_and_times():

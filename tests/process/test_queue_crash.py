@@ -2,7 +2,7 @@
 import threading
 import time
 
-from harness import SLOW, Cluster, expect_error, retry, wait_for
+from harness import SLOW, Cluster, blocked, expect_error, retry, wait_for
 from queue_help import QueueLoad, ack, consume, message, publish, take
 from resp import RespError, as_map
 
@@ -101,7 +101,7 @@ def test_a_waiting_consumer_is_served_by_the_next_leader():
         assert consume(waiting, 'wait') == []
         thread = threading.Thread(target=lambda: got.extend(consume(waiting, 'wait', block=40000)))
         thread.start()
-        time.sleep(0.3)
+        wait_for('it to wait', lambda: blocked(a) > 0)
         victim.kill()
         publish_surely(b.client(timeout=20), 'wait', 'after', 'x')
         thread.join(20 * SLOW)

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 
-from harness import SLOW, Cluster, retry, wait_for
+from harness import SLOW, Cluster, blocked, retry, wait_for
 from openapi import Checked, load
 from queue_help import ack, consume, publish
 
@@ -178,26 +178,24 @@ def test_a_long_poll_by_json_wakes_and_a_client_that_hangs_up_gives_back():
         a, b, _ = doors(cluster)
         retry(cluster.nodes[0].client().cmd, 'QUEUE.CREATE', 'w', 'PARTITIONS', 1)
         assert http_consume(b, 'w') == []
-        got, took = [], []
+        got = []
 
         def wait():
             got.extend(http_consume(b, 'w', wait_ms=30000))
-            took.append(time.monotonic())
         thread = threading.Thread(target=wait)
         thread.start()
-        time.sleep(0.3)
-        sent = time.monotonic()
+        wait_for('it to wait', lambda: blocked(cluster.nodes[1]) > 0)
         a.request('POST', '/publish', {'topic': 'w', 'payload': 'x'})
-        thread.join(20 * SLOW)
-        assert got and took[0] - sent < 1 * SLOW, took
+        thread.join(20 * SLOW)  # long before its 30 s have passed
+        assert got, 'it was not woken'
         b.request('POST', '/ack', {'topic': 'w', 'consumer_group': 'g', 'receipt': got[0]['receipt']})
         begun = time.monotonic()
-        assert http_consume(b, 'w', wait_ms=500) == [] and 0.4 < time.monotonic() - begun < 5 * SLOW
+        assert http_consume(b, 'w', wait_ms=500) == [] and time.monotonic() - begun > 0.4
         door = http.client.HTTPConnection(cluster.nodes[1].host, cluster.nodes[1].http, timeout=5)
         door.request('POST', '/consume', json.dumps({'topic': 'w', 'consumer_group': 'g', 'consumer_id': 'c', 'wait_ms': 60000}))
-        time.sleep(0.2)
+        wait_for('it to wait', lambda: blocked(cluster.nodes[1]) > 0)
         door.close()
-        time.sleep(0.1)
+        wait_for('it to be gone', lambda: blocked(cluster.nodes[1]) == 0)
         a.request('POST', '/publish', {'topic': 'w', 'payload': 'y'})
         one = wait_for('the message for somebody who is there', lambda: consume(cluster.nodes[2].client(), 'w', block=1000), 30)
         assert one[0]['payload'] == 'y' and one[0]['deliveries'] == 1, one
@@ -236,7 +234,7 @@ def test_metrics_and_info_follow_what_happens_to_messages():
                 found.update({n: sample(node, 'synaxis_queue_' + n) for n in expected})
                 return found == expected
             try:
-                wait_for(f'{node.name} to count', counted, 5)
+                wait_for(f'{node.name} to count', counted)
             except AssertionError:
                 assert found == expected, f'{node.name}: {found}'
         info = client.cmd('INFO', 'queues')
