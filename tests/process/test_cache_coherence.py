@@ -3,7 +3,7 @@ import threading
 import time
 
 from cache_history import Counters, Op, check
-from harness import CALM, SLOW, Cluster, wait_for
+from harness import CALM, Cluster, wait_for
 from resp import as_map, encode
 
 BACK = {**CALM, 'CACHE_WRITE_POLICY': 'back', 'CACHE_FLUSH_INTERVAL': '60000', 'CACHE_LEASE': '60000'}
@@ -190,7 +190,7 @@ def test_cache_states_of_a_line_written_back():
             place = [(i + n) % 3 for n in range(3)]
 
             def seen(of, key=key, one=one, place=place):
-                wait_for(f'{key} to be {of} from n{place[0] + 1} on, home {home(one, key)}', lambda: ''.join(states(one, key)[at] for at in place) == of, 3)
+                wait_for(f'{key} to be {of} from n{place[0] + 1} on, home {home(one, key)}', lambda: ''.join(states(one, key)[at] for at in place) == of)
             assert one.cmd('SET', key, 'v') == 'OK'
             seen('MII')
             assert one.cmd('APPEND', key, 'w') == 2
@@ -277,6 +277,10 @@ def test_cache_read_where_there_is_no_replica():
     for _ in range(3):
         with Cluster(5) as cluster:
             clients = settled(cluster)
-            began = time.monotonic()
-            assert [[client.cmd('GET', f'k{i}') for i in range(20)] for client in clients] == [[None] * 20] * 5
-            assert time.monotonic() - began < 2.5 * SLOW, 'somebody waited to hear of a leader'
+
+            def read_all(name):
+                began = time.monotonic()
+                assert [[client.cmd('GET', f'{name}{i}') for i in range(20)] for client in clients] == [[None] * 20] * 5
+                return time.monotonic() - began
+            first, again = read_all('k'), read_all('other')
+            assert first < 2.5 + 5 * again, f'somebody waited to hear of a leader: {first:.2f} s, then {again:.2f} s'

@@ -107,7 +107,7 @@ def test_a_sigterm_moves_the_leader_without_an_election_timeout():
         leader.signal(signal.SIGTERM)
         begun = time.monotonic()
         acquire(client, 'after', 'OWNER', 'a', 'TTL', 60000)
-        assert time.monotonic() - begun < 5 * SLOW, 'an election timeout passed'
+        assert time.monotonic() - begun < 7, 'an election timeout passed'
         assert leader.wait() == 0
 
 
