@@ -1,5 +1,5 @@
-/* The lines of a node: exact order of LRU against a naive list, both bounds, pinned lines, items of every shape, growth and shrinking of the table; and that
- * S3-FIFO keeps what is used while a scan passes by (MC9). */
+/* The lines of a node: exact order of LRU against a naive list, both bounds, pinned lines, items of every shape, growth and shrinking of the table and of all
+ * memory; and that S3-FIFO keeps what is used while a scan passes by (MC9). */
 #include "nodes/cache/lines.h"
 #include "utils/prng.h"
 
@@ -203,6 +203,55 @@ static void test_many(void **state)
     end();
 }
 
+static size_t taken(void)
+{
+    size_t sum = (size_t)s.n_buckets * sizeof(uint32_t);
+    for (int i = 0; i < SLAB_CLASSES; i++) {
+        sum += s.slab.classes[i].bytes;
+    }
+    return sum + (s.n_chunks - s.chunks_gone) * (size_t)512 * sizeof(struct line);
+}
+
+/* Lines with values of all lengths, that change, come and go in any order: beside what is counted little is taken, and all of it goes back. */
+static void test_memory(void **state)
+{
+    (void)state;
+    enum { MANY = 60000 };
+    static uint32_t sizes[MANY];
+    static uint8_t value[900];
+    begin(LINES_LRU, 0, UINT64_MAX);
+    memset(sizes, 0, sizeof sizes);
+    for (uint32_t i = 0; i < 6 * MANY; i++) {
+        uint32_t k = (uint32_t)prng_below(&g, MANY), size = 1 + (uint32_t)prng_below(&g, prng_below(&g, 20) ? 60 : sizeof value);
+        struct line *l = lines_find(&s, 1, name(k));
+        assert_true((l != NULL) == (sizes[k] > 0));
+        if (l != NULL) {
+            assert_int_equal(lines_item(l).value.len, sizes[k]);
+            assert_int_equal(lines_item(l).value.ptr[sizes[k] - 1], (uint8_t)k);
+        }
+        bool goes = l != NULL && prng_below(&g, 4) == 0;
+        if (goes) {
+            lines_remove(&s, l);
+        } else {
+            memset(value, (uint8_t)k, size);
+            lines_put(&s, l != NULL ? l : lines_insert(&s, 1, name(k)), &(struct cache_item){.exists = true, .value = slice_of(value, size)});
+        }
+        sizes[k] = goes ? 0 : size;
+        if (i % 20000 == 0) {
+            lines_check(&s);
+        }
+    }
+    assert_true(taken() > s.bytes - s.bytes / 10 && taken() < s.bytes + s.bytes / 10);
+    for (uint32_t i = 0, k = 0; i < MANY; i++, k = (k + 7919) % MANY) {
+        struct line *l = lines_find(&s, 1, name(k));
+        if (l != NULL) {
+            lines_remove(&s, l);
+        }
+    }
+    assert_true(s.n == 0 && s.bytes == 0 && taken() < 1 << 20 && s.n_buckets == 1024);
+    end();
+}
+
 /* Hits among `hot` keys that are used in turn with a scan of keys that never come back. */
 static uint32_t hits_beside_scan(enum lines_policy policy)
 {
@@ -250,7 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lru_is_exact), cmocka_unit_test(test_bytes_bound), cmocka_unit_test(test_pinned_lines_stay),
         cmocka_unit_test(test_items),        cmocka_unit_test(test_many),        cmocka_unit_test(test_scan_passes_by),
-        cmocka_unit_test(test_ghosts),
+        cmocka_unit_test(test_ghosts),       cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,21 @@
 /* Where lines are: slots in chunks that never move, found through a table that grows by one bucket at a time (linear hashing, Litwin 1980), and their items.
  *
  * Not responsible for which line goes (lines_policy.c).
- * N1: a line stands in the chain of its hash's bucket, once. N2: bytes and n are those of the lines that are there. */
+ * N1: a line stands in the chain of its hash's bucket, once. N2: bytes and n are those of the lines that are there. N3: the open chunks are those with room;
+ * one of them at most has no lines. */
 #include "nodes/cache/lines_internal.h"
 
 #include "utils/hash.h"
 
 #include <stdlib.h>
 
-enum { SEGMENT_BUCKETS = 1024, BUCKETS_MIN = SEGMENT_BUCKETS, DUE_BYTES = 8, GUARD_BYTES = 10 };
+enum {
+    SEGMENT_BUCKETS = 1024,
+    BUCKETS_MIN = SEGMENT_BUCKETS,
+    MERGES = 2,                /* buckets that go with a line when half of them are too many: so the table is small when all lines are gone */
+    DUE_BYTES = 8,
+    GUARD_BYTES = 10,
+};
 
 static uint32_t *bucket_at(const struct lines *s, uint32_t at)
 {
@@ -19,6 +26,29 @@ static uint32_t bucket_of(const struct lines *s, uint32_t hash)
 {
     uint32_t at = hash & s->mask;
     return at < s->n_buckets ? at : hash & s->mask >> 1;
+}
+
+static size_t item_offset(const struct line *l)
+{
+    size_t at = l->key_len + (l->bits & LINE_DUE ? DUE_BYTES : 0u);
+    return at + (l->bits & LINE_GUARD ? GUARD_BYTES + (size_t)le16_get(l->bytes + at + 8) : 0);
+}
+
+static size_t block_bytes(const struct line *l)
+{
+    return item_offset(l) + l->value_len;
+}
+
+static uint64_t cost(const struct line *l)
+{
+    return LINE_COST + slab_cost(block_bytes(l));
+}
+
+static void write_bytes(uint8_t *to, slice_t from)
+{
+    if (from.len > 0 && to != from.ptr) {
+        memmove(to, from.ptr, from.len);
+    }
 }
 
 static void segment_add(struct lines *s)
@@ -34,7 +64,8 @@ static void segment_add(struct lines *s)
 
 void lines_init(struct lines *s, const struct lines_options *o)
 {
-    *s = (struct lines){.o = *o, .free_line = LINES_NONE};
+    *s = (struct lines){.o = *o, .open_chunk = LINES_NONE};
+    slab_init(&s->slab);
     segment_add(s);
     s->n_buckets = BUCKETS_MIN;
     s->mask = BUCKETS_MIN - 1;
@@ -45,8 +76,9 @@ void lines_init(struct lines *s, const struct lines_options *o)
 void lines_fini(struct lines *s)
 {
     for (struct line *l = lines_next(s, NULL); l != NULL; l = lines_next(s, l)) {
-        free(l->bytes);
+        slab_free(&s->slab, l->bytes, block_bytes(l));
     }
+    slab_fini(&s->slab);
     for (uint32_t i = 0; i < s->n_chunks; i++) {
         free(s->chunks[i]);
     }
@@ -119,7 +151,7 @@ struct line *lines_find(const struct lines *s, uint32_t group, slice_t key)
 void lines_expect(const struct lines *s, struct line_guess *g, uint32_t group, slice_t key)
 {
     uint32_t *place = &g->at[g->next++ % GUESSES], at = *place;
-    if (at < s->n_chunks * CHUNK_LINES) {
+    if (at < s->n_chunks * CHUNK_LINES && s->chunks[at / CHUNK_LINES] != NULL) {
         __builtin_prefetch(line_at(s, at)->bytes);
     }
     *place = *bucket_at(s, bucket_of(s, name_hash(s, group, key)));
@@ -128,47 +160,98 @@ void lines_expect(const struct lines *s, struct line_guess *g, uint32_t group, s
     }
 }
 
-static void chunk_add(struct lines *s)
+static void chunk_open(struct lines *s, uint32_t at)
 {
-    if ((s->n_chunks & (s->n_chunks - 1)) == 0) {
-        s->chunks = realloc(s->chunks, (s->n_chunks ? (size_t)s->n_chunks * 2 : 1) * sizeof *s->chunks);
+    struct line_chunk *c = s->chunks[at];
+    c->before = LINES_NONE;
+    c->after = s->open_chunk;
+    if (c->after != LINES_NONE) {
+        s->chunks[c->after]->before = at;
+    }
+    s->open_chunk = at;
+}
+
+static void chunk_close(struct lines *s, const struct line_chunk *c)
+{
+    if (c->after != LINES_NONE) {
+        s->chunks[c->after]->before = c->before;
+    }
+    *(c->before != LINES_NONE ? &s->chunks[c->before]->after : &s->open_chunk) = c->after;
+}
+
+/* The number of a chunk that went, or one more. */
+static uint32_t chunk_number(struct lines *s)
+{
+    if (s->chunks_gone > 0) {
+        uint32_t at = 0;
+        while (s->chunks[at] != NULL) {
+            at++;
+        }
+        s->chunks_gone--;
+        return at;
+    }
+    uint32_t at = s->n_chunks;
+    if ((at & (at - 1)) == 0) {
+        s->chunks = realloc(s->chunks, (at ? (size_t)at * 2 : 1) * sizeof *s->chunks);
         syn_assert(s->chunks != NULL);
     }
-    struct line *chunk = malloc(CHUNK_LINES * sizeof *chunk);
-    syn_assert(chunk != NULL && s->n_chunks < UINT32_MAX / CHUNK_LINES);
-    for (uint32_t i = CHUNK_LINES; i > 0; i--) {
-        chunk[i - 1] = (struct line){.chain = s->free_line};
-        s->free_line = s->n_chunks * CHUNK_LINES + i - 1;
+    syn_assert(at < UINT32_MAX / CHUNK_LINES);
+    s->n_chunks++;
+    return at;
+}
+
+static void chunk_add(struct lines *s)
+{
+    uint32_t at = chunk_number(s);
+    struct line_chunk *c = malloc(sizeof *c);
+    syn_assert(c != NULL);
+    c->used = 0;
+    c->free = at * CHUNK_LINES;
+    for (uint32_t i = 0; i < CHUNK_LINES; i++) {
+        c->lines[i] = (struct line){.chain = at * CHUNK_LINES + i + 1, .state = UINT8_MAX};
     }
-    s->chunks[s->n_chunks++] = chunk;
+    s->chunks[at] = c;
+    chunk_open(s, at);
 }
 
-static size_t item_offset(const struct line *l)
+static uint32_t slot_take(struct lines *s)
 {
-    size_t at = l->key_len + (l->bits & LINE_DUE ? DUE_BYTES : 0u);
-    return at + (l->bits & LINE_GUARD ? GUARD_BYTES + (size_t)le16_get(l->bytes + at + 8) : 0);
+    if (s->open_chunk == LINES_NONE) {
+        chunk_add(s);
+    }
+    struct line_chunk *c = s->chunks[s->open_chunk];
+    uint32_t at = c->free;
+    c->free = line_at(s, at)->chain;
+    if (++c->used == CHUNK_LINES) {
+        chunk_close(s, c);
+    }
+    return at;
 }
 
-static uint64_t cost(const struct line *l)
+static void slot_give(struct lines *s, uint32_t at)
 {
-    return LINE_COST + item_offset(l) + l->value_len;
+    struct line_chunk *c = s->chunks[at / CHUNK_LINES];
+    *line_at(s, at) = (struct line){.chain = c->free, .state = UINT8_MAX};
+    c->free = at;
+    if (c->used-- == CHUNK_LINES) {
+        chunk_open(s, at / CHUNK_LINES);
+    }
+    if (c->used == 0 && (c->before != LINES_NONE || c->after != LINES_NONE)) { /* N3 */
+        chunk_close(s, c);
+        free(c);
+        s->chunks[at / CHUNK_LINES] = NULL;
+        s->chunks_gone++;
+    }
 }
 
 struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
 {
     syn_assert(group <= UINT16_MAX && key.len <= UINT16_MAX);
-    if (s->free_line == LINES_NONE) {
-        chunk_add(s);
-    }
-    uint32_t at = s->free_line, hash = name_hash(s, group, key);
+    uint32_t at = slot_take(s), hash = name_hash(s, group, key);
     struct line *l = line_at(s, at);
-    s->free_line = l->chain;
     *l = (struct line){.hash = hash, .group = (uint16_t)group, .key_len = (uint16_t)key.len};
-    l->bytes = malloc(key.len > 0 ? key.len : 1);
-    syn_assert(l->bytes != NULL);
-    if (key.len > 0) {
-        memcpy(l->bytes, key.ptr, key.len);
-    }
+    l->bytes = slab_alloc(&s->slab, key.len);
+    write_bytes(l->bytes, key);
     if (++s->n > s->n_buckets) {
         bucket_split(s);
     }
@@ -191,10 +274,10 @@ void lines_remove(struct lines *s, struct line *l)
     }
     *it = l->chain;
     s->bytes -= cost(l);
-    free(l->bytes);
-    *l = (struct line){.chain = s->free_line, .state = UINT8_MAX};
-    s->free_line = at;
-    if (--s->n < s->n_buckets / 2 && s->n_buckets > BUCKETS_MIN) {
+    slab_free(&s->slab, l->bytes, block_bytes(l));
+    slot_give(s, at);
+    s->n--;
+    for (int i = 0; i < MERGES && s->n < s->n_buckets / 2 && s->n_buckets > BUCKETS_MIN; i++) {
         bucket_merge(s);
     }
 }
@@ -230,13 +313,6 @@ struct cache_item lines_item(const struct line *l)
     return item;
 }
 
-static void write_bytes(uint8_t *to, slice_t from)
-{
-    if (from.len > 0 && to != from.ptr) {
-        memmove(to, from.ptr, from.len);
-    }
-}
-
 /* The line's bits say what of the item there is. Equal layout: in place, the item's slices may be what is overwritten. */
 static void write_item(uint8_t *p, uint8_t bits, const struct cache_item *item)
 {
@@ -268,11 +344,10 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
     s->bytes -= cost(l);
     if (bits != (l->bits & ITEM_BITS) || was.guard.len != it.guard.len || was.value.len != it.value.len) {
         size_t size = l->key_len + (bits & LINE_DUE ? DUE_BYTES : 0u) + (guarded ? GUARD_BYTES + it.guard.len : 0) + it.value.len;
-        uint8_t *bytes = malloc(size > 0 ? size : 1);
-        syn_assert(bytes != NULL);
+        uint8_t *bytes = slab_alloc(&s->slab, size);
         write_bytes(bytes, line_key(l));
         write_item(bytes + l->key_len, bits, &it);
-        free(l->bytes);
+        slab_free(&s->slab, l->bytes, block_bytes(l));
         l->bytes = bytes;
     } else {
         write_item(l->bytes + l->key_len, bits, &it);
@@ -287,6 +362,26 @@ void lines_drop(struct lines *s, struct line *l)
     lines_put(s, l, &(struct cache_item){0});
 }
 
+static void check_chunks(const struct lines *s)
+{
+    uint32_t lines = 0, gone = 0, open = 0, empty = 0;
+    for (uint32_t i = 0; i < s->n_chunks; i++) {
+        const struct line_chunk *c = s->chunks[i];
+        gone += c == NULL;
+        lines += c != NULL ? c->used : 0;
+        open += c != NULL && c->used < CHUNK_LINES;
+        empty += c != NULL && c->used == 0;
+    }
+    syn_assert(lines == s->n && gone == s->chunks_gone && empty <= 1);
+    uint32_t before = LINES_NONE;
+    for (uint32_t at = s->open_chunk; at != LINES_NONE; at = s->chunks[at]->after) {
+        syn_assert(s->chunks[at]->before == before && s->chunks[at]->used < CHUNK_LINES);
+        before = at;
+        open--;
+    }
+    syn_assert(open == 0); /* N3 */
+}
+
 void lines_check(const struct lines *s)
 {
     uint64_t bytes = 0, n = 0;
@@ -297,5 +392,6 @@ void lines_check(const struct lines *s)
     }
     syn_assert(n == s->n && bytes == s->bytes); /* N2 */
     syn_assert(s->n_buckets <= (uint64_t)s->mask + 1 && s->n_buckets > s->mask / 2);
+    check_chunks(s);
     policy_check(s);
 }

@@ -1,14 +1,14 @@
 /* The lines of a node: found by group and key, bounded by entries or bytes, with a policy that says which goes first (docs/cache.md, "Bounds"). Pure.
  *
- * A line costs 56 bytes, a slot of the table (4 bytes) and, with s3fifo, 2 bytes of ghost, beside its key and value. Its address does not change while it lives.
+ * A line costs LINE_COST, beside its key and value, which lie in one block of a slab (slab.h). Its address does not change while it lives.
  * What a line's state means is the cacher's affair. */
 #ifndef SYN_NODES_CACHE_LINES_H
 #define SYN_NODES_CACHE_LINES_H
 
 #include "nodes/cache/cache_ops.h"
+#include "utils/slab.h"
 
 enum lines_policy { LINES_LRU, LINES_S3FIFO };
-enum { LINE_COST = 64 };       /* bytes a line is counted with beyond key, value, expiry and guard */
 #define LINES_NONE UINT32_MAX
 
 struct line_more;              /* the cacher's, for lines that are dirty or in a transaction */
@@ -28,6 +28,8 @@ struct line {
     uint8_t bits;              /* LINE_*, and how often it was used in the top two */
     uint16_t used_low_s;
 };
+/* Bytes a line is counted with beyond its block: itself, a slot of the table, a ghost. */
+enum { LINE_COST = sizeof(struct line) + sizeof(uint32_t) + sizeof(uint16_t) };
 enum {
     LINE_EXISTS = 1,           /* the value does; else the key is known to be absent */
     LINE_HELD = 2,             /* there is an item: a value, or the guard of one that went */
@@ -50,7 +52,7 @@ static inline slice_t line_key(const struct line *l) { return slice_of(l->bytes,
 struct lines_options {
     uint64_t hash_key;
     uint64_t entries_max;      /* 0: by bytes alone */
-    uint64_t bytes_max;        /* 0: by entries alone */
+    uint64_t bytes_max;        /* 0: by entries alone; LINE_COST and slab_cost of the block count */
     enum lines_policy policy;
 };
 
@@ -59,8 +61,10 @@ struct line_queue { uint32_t newest, oldest, n; };
 struct ghost_set { uint16_t marks[8]; };
 struct lines {
     struct lines_options o;
-    struct line **chunks;      /* lines by index */
-    uint32_t n_chunks, free_line;
+    struct line_chunk **chunks; /* lines by index; NULL: a chunk that went */
+    uint32_t n_chunks, chunks_gone;
+    uint32_t open_chunk;       /* the first chunk with room; LINES_NONE: there is none */
+    struct slab slab;
     uint32_t **segments;       /* of the table: first line of each bucket */
     uint32_t n_buckets, mask;
     uint32_t n;

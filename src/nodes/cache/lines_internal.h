@@ -6,10 +6,16 @@
 #include "utils/assert.h"
 
 enum { CHUNK_LINES = 512 };
+struct line_chunk {
+    uint32_t used;             /* lines */
+    uint32_t free;             /* index of the first slot that has none, which are linked by `chain` */
+    uint32_t before, after;    /* its neighbours among the chunks with room */
+    struct line lines[CHUNK_LINES];
+};
 
 static inline struct line *line_at(const struct lines *s, uint32_t at)
 {
-    return &s->chunks[at / CHUNK_LINES][at % CHUNK_LINES];
+    return &s->chunks[at / CHUNK_LINES]->lines[at % CHUNK_LINES];
 }
 
 /* lines_policy.c */

@@ -217,5 +217,5 @@ void policy_check(const struct lines *s)
     check_queue(s, &s->main, false);
     check_queue(s, &s->small, true);
     syn_assert(s->o.policy == LINES_S3FIFO || s->small.n == 0);
-    _Static_assert(sizeof(struct line) + sizeof(uint32_t) + sizeof(uint16_t) < 64, "what a line costs beyond key and value");
+    _Static_assert(LINE_COST < 64, "what a line costs beyond key and value");
 }
