@@ -119,7 +119,7 @@ static uint64_t line_digest(struct view *v, uint32_t node, uint8_t key)
     struct cache_item it = lines_item(l);
     uint64_t h = mix(l->state | (uint64_t)(l->life == c->groups[0].life) << 8, item_of(&it));
     h = mix(h, version_of(v, key, l->version));
-    h = l->more != NULL && l->more->is_dirty ? mix(h, l->more->dirty_since_ms) : h;
+    h = line_is_dirty(l) ? mix(h, line_more(l)->dirty_since_ms) : h;
     return f != NULL ? mix(h, flight_digest(v, node, key, f)) : h;
 }
 

@@ -32,7 +32,7 @@ static slice_t name(uint32_t k)
 static uint32_t number(const struct line *l)
 {
     char text[32] = {0};
-    memcpy(text, l->bytes, l->key_len);
+    memcpy(text, line_key(l).ptr, l->key_len);
     return (uint32_t)strtoul(text + 4, NULL, 10);
 }
 

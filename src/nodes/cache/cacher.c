@@ -609,7 +609,7 @@ void cacher_check(const struct cacher *c)
     lines_check(&c->lines);
     for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
         by_state[line_counted_as(c, l)]++;
-        dirty += l->more != NULL && l->more->is_dirty;
+        dirty += line_is_dirty(l);
         busy += line_flight(l) != NULL;
     }
     syn_assert(memcmp(by_state, c->stats.by_state, sizeof by_state) == 0);

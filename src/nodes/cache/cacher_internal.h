@@ -44,6 +44,7 @@ struct flight {
 
 /* What few lines have. Freed when neither is the case any more. */
 struct line_more {
+    struct line_aside aside;
     struct line *line;
     struct list dirty;       /* cacher_group.dirty while M, MF, MI, MS */
     uint64_t dirty_since_ms;
@@ -51,9 +52,14 @@ struct line_more {
     bool in_flight;
     struct flight flight;
 };
+static inline struct line_more *line_more(const struct line *l) /* NULL: none */
+{
+    return l->is_aside ? CONTAINER_OF(l->aside, struct line_more, aside) : NULL;
+}
+static inline bool line_is_dirty(const struct line *l) { return l->is_aside && line_more(l)->is_dirty; }
 static inline struct flight *line_flight(const struct line *l) /* NULL: none */
 {
-    return l->more != NULL && l->more->in_flight ? &l->more->flight : NULL;
+    return l->is_aside && line_more(l)->in_flight ? &line_more(l)->flight : NULL;
 }
 static inline struct line_more *dirty_of(struct list *it) { return CONTAINER_OF(it, struct line_more, dirty); }
 

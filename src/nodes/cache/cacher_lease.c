@@ -183,15 +183,15 @@ void cacher_home_changed(struct cacher *c, uint32_t group)
 static void flush_due(struct cacher *c, struct cacher_group *g)
 {
     list_each_safe(it, &g->dirty) {
-        struct line *l = dirty_of(it)->line;
-        if (l->more->dirty_since_ms + c->o.flush_ms > c->now_ms) {
+        struct line_more *x = dirty_of(it);
+        if (x->dirty_since_ms + c->o.flush_ms > c->now_ms) {
             break;
         }
         list_remove(it); /* behind those that are not due: its flush is on its way */
         list_push_back(&g->dirty, it);
-        l->more->dirty_since_ms = c->now_ms;
-        if (l->state == MESI_M) {
-            cacher_step(c, l, MESI_TICK, NULL, NULL);
+        x->dirty_since_ms = c->now_ms;
+        if (x->line->state == MESI_M) {
+            cacher_step(c, x->line, MESI_TICK, NULL, NULL);
         }
     }
 }

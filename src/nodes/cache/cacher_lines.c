@@ -109,33 +109,35 @@ struct cache_item line_item(const struct cacher *c, const struct line *l)
 
 static struct line_more *more_of(struct line *l)
 {
-    if (l->more == NULL) {
-        l->more = calloc(1, sizeof *l->more);
-        syn_assert(l->more != NULL);
-        l->more->line = l;
+    if (line_more(l) == NULL) {
+        struct line_more *x = calloc(1, sizeof *x);
+        syn_assert(x != NULL);
+        x->line = l;
+        line_put_aside(l, &x->aside);
     }
-    return l->more;
+    return line_more(l);
 }
 
 static void more_end(struct line *l)
 {
-    if (!l->more->is_dirty && !l->more->in_flight) {
-        free(l->more);
-        l->more = NULL;
+    struct line_more *x = line_more(l);
+    if (!x->is_dirty && !x->in_flight) {
+        line_end_aside(l);
+        free(x);
     }
 }
 
 void line_set_dirty(struct cacher *c, struct line *l, bool dirty)
 {
-    if (dirty && !(l->more != NULL && l->more->is_dirty)) {
+    if (dirty && !line_is_dirty(l)) {
         struct line_more *x = more_of(l);
         x->is_dirty = true;
         x->dirty_since_ms = c->now_ms;
         list_push_back(&c->groups[l->group].dirty, &x->dirty);
         c->stats.dirty++;
-    } else if (!dirty && l->more != NULL && l->more->is_dirty) {
-        list_remove(&l->more->dirty);
-        l->more->is_dirty = false;
+    } else if (!dirty && line_is_dirty(l)) {
+        list_remove(&line_more(l)->dirty);
+        line_more(l)->is_dirty = false;
         c->stats.dirty--;
         more_end(l);
     }
@@ -187,7 +189,7 @@ void flight_end(struct cacher *c, struct line *l)
     }
     c->groups[l->group].flights--;
     c->stats.busy--;
-    l->more->in_flight = false;
+    line_more(l)->in_flight = false;
     l->bits = (uint8_t)(l->bits & ~LINE_PINNED);
     more_end(l);
 }
@@ -213,10 +215,10 @@ void cacher_look(const struct cacher *c, uint32_t group, slice_t key, uint64_t n
     const struct line *l = lines_find(&c->lines, group, key);
     bool lives = l != NULL && now_ms < g->lease_end_ms && l->life == g->life;
     *out = (struct cacher_view){.state = l != NULL ? (enum mesi_state)l->state : MESI_I, .lease_end_ms = g->lease_end_ms};
-    if (l != NULL && l->more != NULL && l->more->is_dirty) {
+    if (l != NULL && line_is_dirty(l)) {
         out->dirty = true;
         out->orphan = !lives;
-        out->dirty_since_ms = l->more->dirty_since_ms;
+        out->dirty_since_ms = line_more(l)->dirty_since_ms;
     }
     bool readable = out->state == MESI_S || out->state == MESI_E || out->state == MESI_M || out->state == MESI_MS || out->state == MESI_MF;
     if (readable && !lives) {

@@ -31,7 +31,7 @@ static uint32_t bucket_of(const struct lines *s, uint32_t hash)
 static size_t item_offset(const struct line *l)
 {
     size_t at = l->key_len + (l->bits & LINE_DUE ? DUE_BYTES : 0u);
-    return at + (l->bits & LINE_GUARD ? GUARD_BYTES + (size_t)le16_get(l->bytes + at + 8) : 0);
+    return at + (l->bits & LINE_GUARD ? GUARD_BYTES + (size_t)le16_get(line_block(l) + at + 8) : 0);
 }
 
 static size_t block_bytes(const struct line *l)
@@ -76,7 +76,7 @@ void lines_init(struct lines *s, const struct lines_options *o)
 void lines_fini(struct lines *s)
 {
     for (struct line *l = lines_next(s, NULL); l != NULL; l = lines_next(s, l)) {
-        slab_free(&s->slab, l->bytes, block_bytes(l));
+        slab_free(&s->slab, line_block(l), block_bytes(l));
     }
     slab_fini(&s->slab);
     for (uint32_t i = 0; i < s->n_chunks; i++) {
@@ -152,7 +152,7 @@ void lines_expect(const struct lines *s, struct line_guess *g, uint32_t group, s
 {
     uint32_t *place = &g->at[g->next++ % GUESSES], at = *place;
     if (at < s->n_chunks * CHUNK_LINES && s->chunks[at / CHUNK_LINES] != NULL) {
-        __builtin_prefetch(line_at(s, at)->bytes);
+        __builtin_prefetch(line_at(s, at)->block);
     }
     *place = *bucket_at(s, bucket_of(s, name_hash(s, group, key)));
     if (*place != LINES_NONE) {
@@ -250,8 +250,8 @@ struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
     uint32_t at = slot_take(s), hash = name_hash(s, group, key);
     struct line *l = line_at(s, at);
     *l = (struct line){.hash = hash, .group = (uint16_t)group, .key_len = (uint16_t)key.len};
-    l->bytes = slab_alloc(&s->slab, key.len);
-    write_bytes(l->bytes, key);
+    l->block = slab_alloc(&s->slab, key.len);
+    write_bytes(l->block, key);
     if (++s->n > s->n_buckets) {
         bucket_split(s);
     }
@@ -266,7 +266,7 @@ struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
 void lines_remove(struct lines *s, struct line *l)
 {
     uint32_t at = policy_remove(s, l);
-    syn_assert(line_at(s, at) == l && l->more == NULL);
+    syn_assert(line_at(s, at) == l && !l->is_aside);
     uint32_t *it = bucket_at(s, bucket_of(s, l->hash));
     while (*it != at) {
         syn_assert(*it != LINES_NONE); /* N1 */
@@ -274,7 +274,7 @@ void lines_remove(struct lines *s, struct line *l)
     }
     *it = l->chain;
     s->bytes -= cost(l);
-    slab_free(&s->slab, l->bytes, block_bytes(l));
+    slab_free(&s->slab, line_block(l), block_bytes(l));
     slot_give(s, at);
     s->n--;
     for (int i = 0; i < MERGES && s->n < s->n_buckets / 2 && s->n_buckets > BUCKETS_MIN; i++) {
@@ -298,7 +298,7 @@ struct line *lines_next(const struct lines *s, const struct line *l)
 
 struct cache_item lines_item(const struct line *l)
 {
-    const uint8_t *p = l->bytes + l->key_len;
+    const uint8_t *p = line_block(l) + l->key_len;
     struct cache_item item = {.exists = l->bits & LINE_EXISTS};
     if (l->bits & LINE_DUE) {
         item.expire_ms = le64_get(p);
@@ -333,7 +333,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
 {
     enum { ITEM_BITS = LINE_EXISTS | LINE_HELD | LINE_DUE | LINE_GUARD };
     struct cache_item it = *item, was = lines_item(l);
-    syn_assert(it.guard.len <= UINT16_MAX && it.value.len < 1u << 24);
+    syn_assert(it.guard.len <= UINT16_MAX && it.value.len < 1u << 23);
     bool guarded = it.guard.len > 0;
     if (!it.exists) {
         it.value = SLICE_NONE;
@@ -344,16 +344,16 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
     s->bytes -= cost(l);
     if (bits != (l->bits & ITEM_BITS) || was.guard.len != it.guard.len || was.value.len != it.value.len) {
         size_t size = l->key_len + (bits & LINE_DUE ? DUE_BYTES : 0u) + (guarded ? GUARD_BYTES + it.guard.len : 0) + it.value.len;
-        uint8_t *bytes = slab_alloc(&s->slab, size);
-        write_bytes(bytes, line_key(l));
-        write_item(bytes + l->key_len, bits, &it);
-        slab_free(&s->slab, l->bytes, block_bytes(l));
-        l->bytes = bytes;
+        uint8_t *block = slab_alloc(&s->slab, size);
+        write_bytes(block, line_key(l));
+        write_item(block + l->key_len, bits, &it);
+        slab_free(&s->slab, line_block(l), block_bytes(l));
+        *(l->is_aside ? &l->aside->block : &l->block) = block;
     } else {
-        write_item(l->bytes + l->key_len, bits, &it);
+        write_item(line_block(l) + l->key_len, bits, &it);
     }
     l->bits = other | bits;
-    l->value_len = (uint32_t)it.value.len & 0xffffff;
+    l->value_len = (uint32_t)it.value.len & 0x7fffff;
     s->bytes += cost(l);
 }
 

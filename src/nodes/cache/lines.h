@@ -11,15 +11,19 @@
 enum lines_policy { LINES_LRU, LINES_S3FIFO };
 #define LINES_NONE UINT32_MAX
 
-struct line_more;              /* the cacher's, for lines that are dirty or in a transaction */
+/* What the cacher keeps of a line that is dirty or in a transaction begins with this: few lines have it, and it stands where others have their block. */
+struct line_aside { uint8_t *block; };
 struct line {
     uint64_t version;
-    uint8_t *bytes;            /* owned: key, then [expiry] [guard] value */
-    struct line_more *more;    /* NULL for most */
+    union {
+        uint8_t *block;        /* owned: key, then [expiry] [guard] value */
+        struct line_aside *aside;
+    };
     uint32_t hash;
     uint32_t chain;            /* next line of the table's bucket */
     uint32_t newer, older;     /* neighbours in its queue */
-    uint32_t value_len : 24;
+    uint32_t value_len : 23;
+    uint32_t is_aside : 1;     /* aside has the block */
     uint32_t used_high_s : 8;  /* when it was last used, in seconds: see line_used_s */
     uint32_t life;             /* of the lease that it belongs to */
     uint16_t group;
@@ -47,7 +51,20 @@ static inline void line_use(struct line *l, uint32_t now_s)
     l->used_high_s = now_s >> 16 & 0xff;
     l->used_low_s = (uint16_t)now_s;
 }
-static inline slice_t line_key(const struct line *l) { return slice_of(l->bytes, l->key_len); }
+static inline uint8_t *line_block(const struct line *l) { return l->is_aside ? l->aside->block : l->block; }
+static inline slice_t line_key(const struct line *l) { return slice_of(line_block(l), l->key_len); }
+/* The cacher's from now on, until it takes it back; aside outlives that. */
+static inline void line_put_aside(struct line *l, struct line_aside *aside)
+{
+    aside->block = l->block;
+    l->aside = aside;
+    l->is_aside = true;
+}
+static inline void line_end_aside(struct line *l)
+{
+    l->block = l->aside->block;
+    l->is_aside = false;
+}
 
 struct lines_options {
     uint64_t hash_key;
@@ -75,7 +92,7 @@ struct lines {
 };
 
 void lines_init(struct lines *s, const struct lines_options *o);
-void lines_fini(struct lines *s);                        /* more is not freed */
+void lines_fini(struct lines *s);                        /* aside is not freed */
 /* Fetches where a key's line may be into the processor's cache, and the key of the one guessed a few calls ago; see cacher_expect. */
 enum { GUESSES = 4 };
 struct line_guess { uint32_t at[GUESSES]; uint32_t next; };
