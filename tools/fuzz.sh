@@ -15,7 +15,7 @@ targets=("$@")
     sed -n '4s/^# *//p' "$0" >&2
     exit 2
 }
-[ ${#targets[@]} -gt 0 ] || targets=(cache_ops http_requests json_bodies log_recovery peer_frames resp_commands resp_replies snapshot_load)
+[ ${#targets[@]} -gt 0 ] || targets=(cache_memory cache_msgs cache_ops http_requests json_bodies log_recovery peer_frames resp_commands resp_replies snapshot_load)
 
 if [ ! -f build-fuzz/build.ninja ]; then
     CC=clang meson setup build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false --buildtype=debugoptimized >/dev/null || exit 1

@@ -37,7 +37,8 @@ static bool get_item(struct reader *r, struct cache_item *it)
     it->token = reader_u64(r);
     it->guard = reader_bytes(r);
     it->value = reader_bytes(r);
-    return r->ok && exists <= 1 && (it->exists || it->value.len == 0);
+    bool fits = it->guard.len <= LIMIT_KEY_BYTES && it->value.len <= LIMIT_VALUE_BYTES;
+    return r->ok && exists <= 1 && (it->exists || it->value.len == 0) && fits;
 }
 
 void cache_msg_put(struct buf *out, const struct cache_msg *m)

@@ -52,7 +52,7 @@ void sm_touched(struct cache_sm *m, slice_t key, uint64_t version, bool exists)
 static void point_at_names(struct cache_sm *m, uint32_t first)
 {
     const uint8_t *at = m->names.ptr;
-    for (uint32_t i = first; i < m->out->n_touched; i++) {
+    for (uint32_t i = first; i < m->out->n_touched && at != NULL; i++) { /* NULL: all of them are the empty key */
         m->out->touched[i].key.ptr = at;
         at += m->out->touched[i].key.len;
     }

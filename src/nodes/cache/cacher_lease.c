@@ -65,7 +65,7 @@ void flight_send(struct cacher *c, struct line *l)
         m.item = line_item(c, l);
         m.item.expire_ms = m.item.expire_ms != 0 ? m.item.expire_ms - c->now_ms : 0;
     } else {
-        m.kind = request_of(l->state);
+        m.kind = (uint8_t)request_of(l->state);
         if (f->asked_ms == 0) {
             f->asked_ms = c->now_ms + (c->now_ms == 0);
             count_request(c, m.kind);
