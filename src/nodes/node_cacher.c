@@ -8,6 +8,7 @@
 #include "nodes/node_internal.h"
 
 #include "communication/resp.h"
+#include "utils/limits.h"
 
 #include <stdlib.h>
 
@@ -93,12 +94,19 @@ void cache_stay_awake(struct node *n)
     n->cache.awake_until_ms = n->now_ms + AWAKE_MS;
 }
 
+/* Believed, it would make this node's lines deaf to all homes that the group will ever have (I38). */
+static bool is_out_of_reach(const struct node_group *g, uint64_t epoch)
+{
+    uint64_t term = g->term > g->heard_term ? g->term : g->heard_term;
+    return term > 0 && epoch > term && epoch - term > LIMIT_TERM_JUMP;
+}
+
 void cache_on_peer(struct node *n, node_id_t from, slice_t bytes)
 {
     struct reader r = reader_of(bytes);
     struct cache_msg m;
     while (reader_left(&r) > 0) {
-        if (!cache_msg_get(&r, &m) || m.group >= n->opt.groups) {
+        if (!cache_msg_get(&r, &m) || m.group >= n->opt.groups || is_out_of_reach(&n->groups[m.group], m.epoch)) {
             metrics_refused(&n->metrics, REFUSED_PEER);
             return;
         }

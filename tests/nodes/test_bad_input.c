@@ -177,6 +177,26 @@ static void test_i17_names_have_an_end(void **state)
     assert_begins(one_ask(o, 1, "LOCK.ACQUIRE b EXCLUSIVE TTL 60000"), "*");
 }
 
+/* I38, of the cache's messages: an epoch that no leader will ever have would make this node deaf to all homes of the group. */
+static void test_i38_an_epoch_out_of_reach(void **state)
+{
+    struct one_node *o = *state;
+    struct buf b = {0};
+    one_open(o, 1, DOOR_RESP);
+    assert_begins(one_ask(o, 1, "SET k v"), "+OK");
+    uint64_t before = refused(o, REFUSED_PEER);
+    for (uint32_t g = 0; g < 2; g++) {
+        struct cache_msg m = {.kind = CACHE_MSG_EPOCH, .group = g, .epoch = UINT64_MAX - 1};
+        buf_clear(&b);
+        cache_msg_put(&b, &m);
+        cache_on_peer(o->node, 2, buf_slice(&b));
+    }
+    buf_fini(&b);
+    assert_int_equal(refused(o, REFUSED_PEER), before + 2);
+    assert_begins(one_ask(o, 1, "GET k"), "$1\r\nv");
+    assert_begins(one_ask(o, 1, "GET other"), "$-1");
+}
+
 static void test_refusals_are_counted_by_reason(void **state)
 {
     struct one_node *o = *state;
@@ -228,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_i14_guessing_is_slow_and_locks_nobody_out, begin_guarded, end),
         cmocka_unit_test_setup_teardown(test_i14_guessing_over_http, begin_guarded, end),
         cmocka_unit_test_setup_teardown(test_i17_names_have_an_end, begin, end),
+        cmocka_unit_test_setup_teardown(test_i38_an_epoch_out_of_reach, begin, end),
         cmocka_unit_test_setup_teardown(test_refusals_are_counted_by_reason, begin, end),
         cmocka_unit_test_setup_teardown(test_commands_before_the_password_are_counted, begin_guarded, end),
     };
