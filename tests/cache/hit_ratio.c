@@ -70,7 +70,7 @@ static double hit_ratio(enum trace t, enum lines_policy policy, uint32_t size, u
             continue;
         }
         l = lines_insert(&s, 0, key);
-        struct line *gone = lines_are_too_many(&s) ? lines_victim(&s, l) : NULL;
+        struct line *gone = lines_are_too_many(&s, 0, 0) ? lines_victim(&s, l) : NULL;
         if (gone != NULL) {
             lines_remove(&s, gone);
         }

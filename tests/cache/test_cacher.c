@@ -4,7 +4,7 @@
 
 #include "../utils/test.h"
 
-enum { EPOCH = 3, LEASE_MS = 10000, SENT_MAX = 64 };
+enum { EPOCH = 3, LEASE_MS = 10000, SENT_MAX = 64, FEW = 8 };
 #define KEY SLICE_LIT("k")
 
 static struct cache_msg sent[SENT_MAX]; /* slices are not kept */
@@ -51,9 +51,9 @@ static void on_told(void *arg, uint32_t group, slice_t key, bool all)
     told_all += all;
 }
 
-static int begin_with(bool back)
+static int begin_with(bool back, uint32_t entries)
 {
-    struct cacher_options o = {.groups = 1, .back = back, .entries_max = 100, .lease_ms = LEASE_MS, .flush_ms = 1000};
+    struct cacher_options o = {.groups = 1, .back = back, .entries_max = entries, .lease_ms = LEASE_MS, .flush_ms = 1000};
     struct cacher_io io = {.send = send, .reply = reply, .write = back ? never_write : on_write, .told = on_told};
     cacher = cacher_new(&o, &io);
     n_sent = told_keys = told_all = writes = 0;
@@ -65,13 +65,19 @@ static int begin_with(bool back)
 static int begin(void **state)
 {
     (void)state;
-    return begin_with(true);
+    return begin_with(true, 100);
 }
 
 static int begin_through(void **state)
 {
     (void)state;
-    return begin_with(false);
+    return begin_with(false, 100);
+}
+
+static int begin_small(void **state)
+{
+    (void)state;
+    return begin_with(true, FEW);
 }
 
 static int end(void **state)
@@ -84,15 +90,20 @@ static int end(void **state)
     return 0;
 }
 
-static void run(const char *a, const char *b)
+static void run_on(slice_t key, const char *a, const char *b)
 {
-    const slice_t argv[] = {slice_str(a), KEY, slice_str(b != NULL ? b : "")};
+    const slice_t argv[] = {slice_str(a), key, slice_str(b != NULL ? b : "")};
     enum cache_access access;
     buf_clear(&op);
     buf_clear(&replied);
     buf_put_u8(&replied, 0);
     assert_true(cache_op_encode(argv, b != NULL ? 3 : 2, &op, &access, &error));
-    cacher_op(cacher, 0, KEY, buf_slice(&op), access, 1);
+    cacher_op(cacher, 0, key, buf_slice(&op), access, 1);
+}
+
+static void run(const char *a, const char *b)
+{
+    run_on(KEY, a, b);
 }
 
 static const struct cache_msg *last(uint8_t kind)
@@ -294,6 +305,35 @@ static void test_an_old_value_is_for_no_read_behind_a_write(void **state)
     assert_string_equal((char *)replied.ptr, "$1\r\n1\r\n");
 }
 
+static uint32_t count_sent(uint8_t kind)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_sent; i++) {
+        n += sent[i].kind == kind;
+    }
+    return n;
+}
+
+/* A line that waits for its flush is as good as gone: no other goes in its place. */
+static void test_one_dirty_line_too_many_begins_one_flush(void **state)
+{
+    (void)state;
+    lease();
+    for (uint64_t i = 0; i <= FEW; i++) {
+        char name[] = {'a' + (char)i, '\0'};
+        slice_t key = slice_str(name);
+        run_on(key, "SET", "v");
+        struct cache_msg m = {.kind = CACHE_MSG_DATA, .grant = CACHE_GRANT_M, .epoch = EPOCH, .txn = last(CACHE_MSG_GETX)->txn, .seq = i + 1, .version = i, .key = key};
+        cacher_on(cacher, &m);
+        assert_string_equal((char *)replied.ptr, "+OK\r\n");
+    }
+    assert_int_equal(count_sent(CACHE_MSG_FLUSH), 1);
+    assert_true(cacher_state(cacher, 0, SLICE_LIT("a"), &(uint64_t){0}) == MESI_MI);
+    cacher_on(cacher, &(struct cache_msg){.kind = CACHE_MSG_FLUSHED, .epoch = EPOCH, .txn = last(CACHE_MSG_FLUSH)->txn, .version = 20, .key = SLICE_LIT("a")});
+    assert_int_equal(count_sent(CACHE_MSG_FLUSH), 1);
+    cacher_check(cacher);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_write_through_waits_for_the_read_before_it, begin_through, end),
         cmocka_unit_test_setup_teardown(test_a_read_waits_for_the_write_before_it, begin, end),
         cmocka_unit_test_setup_teardown(test_an_old_value_is_for_no_read_behind_a_write, begin_through, end),
+        cmocka_unit_test_setup_teardown(test_one_dirty_line_too_many_begins_one_flush, begin_small, end),
         cmocka_unit_test_setup_teardown(test_who_listens_hears_under_a_lease, begin, end),
         cmocka_unit_test_setup_teardown(test_another_home_ends_what_is_heard, begin, end),
     };

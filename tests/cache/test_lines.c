@@ -39,7 +39,7 @@ static uint32_t number(const struct line *l)
 static void trim(const struct line *keep)
 {
     struct line *l;
-    while (lines_are_too_many(&s) && (l = lines_victim(&s, keep)) != NULL) {
+    while (lines_are_too_many(&s, 0, 0) && (l = lines_victim(&s, keep)) != NULL) {
         lines_remove(&s, l);
     }
 }

@@ -605,13 +605,14 @@ void cacher_stats(const struct cacher *c, struct cacher_stats *s)
 
 void cacher_check(const struct cacher *c)
 {
-    uint64_t by_state[MESI_STATES] = {0}, dirty = 0, busy = 0;
+    uint64_t by_state[MESI_STATES] = {0}, dirty = 0, busy = 0, leaving_bytes = 0;
     lines_check(&c->lines);
     for (const struct line *l = lines_next(&c->lines, NULL); l != NULL; l = lines_next(&c->lines, l)) {
         by_state[line_counted_as(c, l)]++;
         dirty += line_is_dirty(l);
         busy += line_flight(l) != NULL;
+        leaving_bytes += l->state == MESI_MI ? lines_cost(l) : 0;
     }
     syn_assert(memcmp(by_state, c->stats.by_state, sizeof by_state) == 0);
-    syn_assert(dirty == c->stats.dirty && busy == c->stats.busy);
+    syn_assert(dirty == c->stats.dirty && busy == c->stats.busy && leaving_bytes == c->leaving_bytes);
 }

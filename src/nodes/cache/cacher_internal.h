@@ -85,6 +85,7 @@ struct cacher {
     struct cacher_group *groups;
     struct lines lines;
     struct line_guess guess;
+    uint64_t leaving_bytes;  /* of the lines in MI */
     struct list flights;
     uint64_t next_txn;
     uint64_t listen_seq;     /* our number as a listener, growing over all lives; odd: we listen */

@@ -44,7 +44,9 @@ void line_set_state(struct cacher *c, struct line *l, uint8_t state)
 {
     if (l->state != state) {
         count(c, l, UINT64_MAX);
+        c->leaving_bytes -= l->state == MESI_MI ? lines_cost(l) : 0; /* as when it began: it has not changed meanwhile */
         l->state = state;
+        c->leaving_bytes += l->state == MESI_MI ? lines_cost(l) : 0;
         count(c, l, 1);
     }
 }
@@ -143,10 +145,11 @@ void line_set_dirty(struct cacher *c, struct line *l, bool dirty)
     }
 }
 
-/* As long as there are too many. A line in a transaction stays; a dirty one begins its flush and stays until memory has it (MC9). */
+/* As long as there are too many, beside those that wait for their flush. A line in a transaction stays; a dirty one begins its flush and stays until memory has it
+ * (MC9). */
 void lines_trim(struct cacher *c, struct line *keep)
 {
-    for (uint32_t looks = 64; lines_are_too_many(&c->lines) && looks > 0; looks--) {
+    for (uint32_t looks = 64; lines_are_too_many(&c->lines, c->stats.by_state[MESI_MI], c->leaving_bytes) && looks > 0; looks--) {
         struct line *l = lines_victim(&c->lines, keep);
         if (l == NULL) {
             return;

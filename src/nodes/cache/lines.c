@@ -39,7 +39,7 @@ static size_t block_bytes(const struct line *l)
     return item_offset(l) + l->value_len;
 }
 
-static uint64_t cost(const struct line *l)
+uint64_t lines_cost(const struct line *l)
 {
     return LINE_COST + slab_cost(block_bytes(l));
 }
@@ -258,7 +258,7 @@ struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
     uint32_t *bucket = bucket_at(s, bucket_of(s, hash));
     l->chain = *bucket;
     *bucket = at;
-    s->bytes += cost(l);
+    s->bytes += lines_cost(l);
     policy_insert(s, l, at);
     return l;
 }
@@ -273,7 +273,7 @@ void lines_remove(struct lines *s, struct line *l)
         it = &line_at(s, *it)->chain;
     }
     *it = l->chain;
-    s->bytes -= cost(l);
+    s->bytes -= lines_cost(l);
     slab_free(&s->slab, line_block(l), block_bytes(l));
     slot_give(s, at);
     s->n--;
@@ -282,9 +282,9 @@ void lines_remove(struct lines *s, struct line *l)
     }
 }
 
-bool lines_are_too_many(const struct lines *s)
+bool lines_are_too_many(const struct lines *s, uint64_t leaving, uint64_t leaving_bytes)
 {
-    return (s->o.entries_max > 0 && s->n > s->o.entries_max) || (s->o.bytes_max > 0 && s->bytes > s->o.bytes_max);
+    return (s->o.entries_max > 0 && s->n - leaving > s->o.entries_max) || (s->o.bytes_max > 0 && s->bytes - leaving_bytes > s->o.bytes_max);
 }
 
 struct line *lines_next(const struct lines *s, const struct line *l)
@@ -341,7 +341,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
     }
     uint8_t bits = (uint8_t)((it.exists ? LINE_EXISTS : 0) | (it.exists || guarded ? LINE_HELD : 0) | (it.expire_ms != 0 ? LINE_DUE : 0) | (guarded ? LINE_GUARD : 0));
     uint8_t other = (uint8_t)(l->bits & ~ITEM_BITS);
-    s->bytes -= cost(l);
+    s->bytes -= lines_cost(l);
     if (bits != (l->bits & ITEM_BITS) || was.guard.len != it.guard.len || was.value.len != it.value.len) {
         size_t size = l->key_len + (bits & LINE_DUE ? DUE_BYTES : 0u) + (guarded ? GUARD_BYTES + it.guard.len : 0) + it.value.len;
         uint8_t *block = slab_alloc(&s->slab, size);
@@ -354,7 +354,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
     }
     l->bits = other | bits;
     l->value_len = (uint32_t)it.value.len & 0x7fffff;
-    s->bytes += cost(l);
+    s->bytes += lines_cost(l);
 }
 
 void lines_drop(struct lines *s, struct line *l)
@@ -387,7 +387,7 @@ void lines_check(const struct lines *s)
     uint64_t bytes = 0, n = 0;
     for (const struct line *l = lines_next(s, NULL); l != NULL; l = lines_next(s, l)) {
         syn_assert(lines_find(s, l->group, line_key(l)) == l); /* N1 */
-        bytes += cost(l);
+        bytes += lines_cost(l);
         n++;
     }
     syn_assert(n == s->n && bytes == s->bytes); /* N2 */

@@ -102,7 +102,9 @@ struct line *lines_find(const struct lines *s, uint32_t group, slice_t key);
 struct line *lines_insert(struct lines *s, uint32_t group, slice_t key);
 void lines_remove(struct lines *s, struct line *l);
 void lines_touch(struct lines *s, struct line *l);       /* it was used: no allocation, O(1) */
-bool lines_are_too_many(const struct lines *s);
+uint64_t lines_cost(const struct line *l);             /* its bytes, of which lines.bytes is the sum */
+/* leaving: of those that are there, how many are on their way out already, and their bytes. */
+bool lines_are_too_many(const struct lines *s, uint64_t leaving, uint64_t leaving_bytes);
 /* Which line should go, not keep and none that is pinned; NULL: none was found among the first few. It stays until the caller removes it. */
 struct line *lines_victim(struct lines *s, const struct line *keep);
 /* Every line once: after NULL the first, after the last NULL. Nothing may be inserted, removed or touched meanwhile. */
