@@ -223,8 +223,8 @@ static void print_cells(struct buf *out, bool line)
             uint8_t next = line ? MESI_TABLE[s][e].next : HOME_TABLE[s][e].next;
             uint32_t actions = line ? MESI_TABLE[s][e].actions : HOME_TABLE[s][e].actions;
             buf_append_str(out, " | ");
-            if (next == CELL_NEVER) {
-                buf_append_str(out, "NEVER");
+            if (next >= CELL_UNREAD) {
+                buf_append_str(out, next == CELL_NEVER ? "NEVER" : "unread");
                 continue;
             }
             line ? mesi_put_actions(out, actions) : home_put_actions(out, actions);
@@ -239,7 +239,12 @@ static void print_cache_states(struct buf *out)
     buf_append_str(out, "# States of the cache\n\n"
                         "<!-- Made from src/nodes/cache/mesi_table.c by tools/gen_docs.c; change that and run: gen_docs --write docs -->\n\n"
                         "What each word means: [cache.md](cache.md), and src/nodes/cache/mesi.h. A cell says what is done and, in bold, the state that "
-                        "follows. NEVER: it cannot\nhappen; the code asserts it, and the explorer (tests/cache/test_mesi.c) looks for it.\n\n"
+                        "follows.\n\n"
+                        "- NEVER: it cannot happen, whatever peers send; the code asserts it.\n"
+                        "- unread: such a message may come, as a copy, late, or from a peer that errs. It answers no transaction of this state, or not with what was asked.\n"
+                        "  It is left unread before the table is asked; what nobody who keeps to the protocol sends is refused and counted "
+                        "(`synaxis_refused_total`). A dirty\n  value in an acknowledgement that nobody waits for is a Flush.\n"
+                        "- All other cells: the explorer (tests/cache/test_mesi.c) comes to each of them, or fails.\n\n"
                         "## A line at a node\n");
     print_cells(out, true);
     buf_append_str(out, "\n## A key at its home\n");

@@ -74,19 +74,21 @@ static void refer(struct node *n, node_id_t from, struct node_group *g)
     }
 }
 
-static void dispatch(struct node *n, node_id_t from, const struct cache_msg *m)
+/* False: nobody who keeps to the protocol sends that. */
+static bool dispatch(struct node *n, node_id_t from, const struct cache_msg *m)
 {
     struct node_group *g = &n->groups[m->group];
     if (m->kind == CACHE_MSG_LOOK || m->kind == CACHE_MSG_SEEN) {
         doors_cache_seen(n, from, m);
     } else if (!for_home(m->kind)) {
-        cacher_on(n->cache.cacher, m);
+        return cacher_on(n->cache.cacher, m);
     } else if (g->cache.home != NULL) {
         home_clock(g->cache.home, n->now_ms);
-        home_on(g->cache.home, from, m);
+        return home_on(g->cache.home, from, m);
     } else if (m->kind == CACHE_MSG_LEASE && from != n->opt.self) {
         refer(n, from, g);
     }
+    return true;
 }
 
 void cache_stay_awake(struct node *n)
@@ -110,7 +112,9 @@ void cache_on_peer(struct node *n, node_id_t from, slice_t bytes)
             metrics_refused(&n->metrics, REFUSED_PEER);
             return;
         }
-        dispatch(n, from, &m);
+        if (!dispatch(n, from, &m)) {
+            metrics_refused(&n->metrics, REFUSED_PEER);
+        }
     }
 }
 

@@ -141,8 +141,7 @@ static bool cacher_ignores(const struct world *w, uint8_t node, const struct cac
     const struct line *l = lines_find(&c->lines, 0, m->key);
     const struct flight *f = l != NULL ? line_flight(l) : NULL;
     switch (m->kind) {
-    case CACHE_MSG_DATA:
-    case CACHE_MSG_NACK: return f == NULL || f->txn != m->txn;
+    case CACHE_MSG_DATA: return f == NULL || f->txn != m->txn;
     case CACHE_MSG_FLUSHED: return f == NULL || f->txn != m->txn || f->in_group.next == NULL;
     case CACHE_MSG_GRANT: return m->txn + m->version - m->version / LEASE_MARGIN <= w->now_ms;
     default: return false;
@@ -285,7 +284,7 @@ static bool is_over(struct world *w)
     for (uint8_t key = 0; over && key < w->o.keys; key++) {
         const struct home_key *k = home_key_find(h, key_name(key));
         over = k == NULL || ((k->state == HOME_I || k->state == HOME_S || k->state == HOME_O) && list_empty(&k->asking) && list_empty(&k->tickets) &&
-                             k->writes == 0 && k->flush_txn == 0);
+                             k->writes == 0 && k->flushes == 0);
     }
     return over && h->tickets.count == 0;
 }

@@ -6,8 +6,8 @@ uint8_t cover_cacher[MESI_STATES][MESI_EVENTS];
 static int cover(const struct mesi_cell *cell)
 {
     (&cover_cacher[0][0])[cell - &MESI_TABLE[0][0]] = 1;
-    return CELL_NEVER;
+    return CELL_UNREAD;
 }
 
-#define CELL_NEVER cover(cell)
+#define CELL_UNREAD cover(cell)
 #include "nodes/cache/cacher.c" // NOLINT

@@ -6,8 +6,8 @@ uint8_t cover_home[HOME_STATES][HOME_EVENTS];
 static int cover(const struct home_cell *cell)
 {
     (&cover_home[0][0])[cell - &HOME_TABLE[0][0]] = 1;
-    return CELL_NEVER;
+    return CELL_UNREAD;
 }
 
-#define CELL_NEVER cover(cell)
+#define CELL_UNREAD cover(cell)
 #include "nodes/cache/home.c" // NOLINT

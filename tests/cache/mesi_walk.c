@@ -5,6 +5,8 @@
  *    is no bound on depth.
  *  - A state is what mesi_digest.c says, and how often each bounded step was taken. Two states with one digest differ in names alone; a chance collision of 64
  *    bits hides a state with a probability of n^2 / 2^65 (n = 10^8: 1 in 3,000).
+ *  - A message is lost last, when nothing else is under way: until then it may as well be late, and what is sent again is what was lost. Where a path bites its tail
+ *    each one is lost for the look at the end.
  *  - Messages that their receiver would leave unread now and ever (mesi_check.c) are removed: a state with and one without do the same.
  *  - That all comes to an end is looked for (world_drain) in states that are still, where nothing is to be delivered or applied, and in those where a path bites
  *    its tail. From any other state deliveries and entries alone lead to one of the two. (There are such rounds: two that want to own a key may each time have
@@ -45,7 +47,7 @@ struct walk {
 };
 
 static const char *const STEP_NAMES[] = {"read", "write", "twice", "pair", "joint", "clear", "expire", "deliver", "double", "drop", "apply", "tick", "interval", "lease", "crash",
-                                         "home", "evict"};
+                                         "home", "evict", "refuse"};
 
 /* --- states that were seen */
 
@@ -108,6 +110,7 @@ static void do_step(struct world *w, struct step s)
     case STEP_CRASH: world_crash(w, s.a, s.b / FATES, s.b % FATES); break;
     case STEP_HOME: world_new_home(w, s.a, s.b); break;
     case STEP_EVICT: world_evict(w, s.a, s.b); break;
+    case STEP_REFUSE: world_refuse(w, s.a); break;
     case STEP_KINDS: break;
     }
     world_tidy(w);
@@ -122,9 +125,18 @@ static bool can_evict(struct world *w, uint8_t node, uint8_t key)
     return s == MESI_S || s == MESI_E || s == MESI_M;
 }
 
+static bool is_fault(uint8_t kind)
+{
+    return kind == STEP_DOUBLE || kind == STEP_DROP || (kind >= STEP_TICK && kind < STEP_KINDS);
+}
+
 static bool fits(const struct walk *k, uint8_t kind, const uint8_t *used)
 {
-    return used[kind] < k->s->most[kind];
+    uint32_t faults = 0;
+    for (uint8_t i = 0; k->s->faults > 0 && is_fault(kind) && i < STEP_KINDS; i++) {
+        faults += is_fault(i) ? used[i] : 0u;
+    }
+    return used[kind] < k->s->most[kind] && (faults == 0 || faults < k->s->faults);
 }
 
 static struct step *put(struct step *out, uint8_t kind, uint8_t a, uint8_t b)
@@ -146,6 +158,21 @@ static struct step *put_ops(const struct walk *k, const uint8_t *used, struct st
     return out;
 }
 
+static bool can_be_lost(const struct world_msg *m)
+{
+    return m->used && m->bytes[0] < MSG_REQUEST; /* the others are asked again until they are answered, and done once */
+}
+
+/* Nothing else is under way. */
+static bool is_last(const struct walk *k, uint32_t i)
+{
+    bool used = k->w->bag[i].used, last;
+    k->w->bag[i].used = false;
+    last = world_is_still(k->w);
+    k->w->bag[i].used = used;
+    return last;
+}
+
 static struct step *put_messages(const struct walk *k, const uint8_t *used, struct step *out)
 {
     for (uint8_t i = 0; i < WORLD_BAG; i++) {
@@ -154,9 +181,10 @@ static struct step *put_messages(const struct walk *k, const uint8_t *used, stru
             continue;
         }
         out = put(out, STEP_DELIVER, i, 0);
-        bool once = m->bytes[0] >= MSG_REQUEST; /* those are asked again until they are answered, and done once */
+        bool once = !can_be_lost(m);
         out = !once && fits(k, STEP_DOUBLE, used) ? put(out, STEP_DOUBLE, i, 0) : out;
-        out = !once && fits(k, STEP_DROP, used) ? put(out, STEP_DROP, i, 0) : out;
+        out = !once && fits(k, STEP_DROP, used) && is_last(k, i) ? put(out, STEP_DROP, i, 0) : out;
+        out = once && fits(k, STEP_REFUSE, used) && world_can_refuse(m) ? put(out, STEP_REFUSE, i, 0) : out;
     }
     return k->w->n_log > 0 ? put(out, STEP_APPLY, 0, 0) : out;
 }
@@ -190,7 +218,7 @@ static void show_step(struct walk *k, struct step s, uint32_t i)
 {
     const struct world_msg *m = &k->w->bag[s.a % WORLD_BAG];
     printf("  %2u %s %u %u", i, STEP_NAMES[s.kind], s.a, s.b);
-    if (s.kind == STEP_DELIVER || s.kind == STEP_DOUBLE || s.kind == STEP_DROP) {
+    if (s.kind == STEP_DELIVER || s.kind == STEP_REFUSE || s.kind == STEP_DOUBLE || s.kind == STEP_DROP) {
         printf("  (kind %u %s n%u)", m->bytes[0], m->to_home == TO_CACHER ? "to" : "from", m->node);
     }
     do_step(k->w, s);
@@ -265,6 +293,20 @@ static bool drain_from(struct walk *k)
     return true;
 }
 
+/* As it is, and with each message lost that may be. */
+static void drain_round(struct walk *k, const uint8_t *used)
+{
+    bool ok = drain_from(k);
+    for (uint32_t i = 0; ok && fits(k, STEP_DROP, used) && i < WORLD_BAG; i++) {
+        struct world_msg *m = &k->w->bag[i];
+        if (can_be_lost(m)) {
+            m->used = false;
+            ok = drain_from(k);
+            m->used = ok;
+        }
+    }
+}
+
 /* Another order in each state: a walk that ends early has been everywhere a little. */
 static void shuffle(struct step *steps, uint32_t n, uint64_t digest)
 {
@@ -325,7 +367,7 @@ static void one_step(struct walk *k, struct frame *f)
     uint64_t digest = digest_of(k, used);
     if (k->w->broken == NULL && !seen_add(k, digest)) {
         if (goes_round(k, digest)) {
-            drain_from(k);
+            drain_round(k, used);
         }
     } else if (k->w->broken == NULL && (!world_is_still(k->w) || drain_from(k))) {
         enter(k, digest, used);

@@ -340,11 +340,11 @@ static void on_result(struct world *w, struct cacher *c, const struct world_writ
             continue; /* who asked is gone */
         }
         o->done = true;
-        if (!write->unsure) {
+        if (!write->unsure && !write->refused) {
             world_acknowledged(w, o);
         }
         uint8_t bytes[] = {w->o.counts ? 'A' : 'W', o->value, part->key};
-        enum cacher_outcome out = write->unsure ? CACHER_UNSURE : write->ours[p] ? CACHER_DONE_OWNED : CACHER_DONE;
+        enum cacher_outcome out = write->unsure ? CACHER_UNSURE : write->refused ? CACHER_NOT_DONE : write->ours[p] ? CACHER_DONE_OWNED : CACHER_DONE;
         if (write->kind == WRITE_BATCH) {
             cacher_wrote(c, 0, key_name(part->key), slice_of(bytes, sizeof bytes), out, write->epoch, write->before[p], write->version, write->seq[p]);
         }
@@ -436,6 +436,20 @@ void world_drop(struct world *w, uint32_t i)
     }
 }
 
+bool world_can_refuse(const struct world_msg *m)
+{
+    struct world_write write = write_in(m->bytes);
+    return m->bytes[0] == MSG_REQUEST && write.kind == WRITE_BATCH && !write.repeated;
+}
+
+void world_refuse(struct world *w, uint32_t i)
+{
+    struct world_write write = write_in(w->bag[i].bytes);
+    w->bag[i].used = false;
+    write.refused = true;
+    bag_add_write(w, MSG_RESULT, write.node, &write);
+}
+
 /* --- memory. h NULL: nobody leads, the entry is of an earlier home */
 
 static void apply_flush(struct world *w, struct home *h, const struct world_log *e)
@@ -447,6 +461,8 @@ static void apply_flush(struct world *w, struct home *h, const struct world_log 
     } else if (m->version == e->base) {
         m->value = e->value;
         version = m->version = ++w->index;
+    } else if (w->cleared[e->key]) {
+        world_may_lose(w, e->key);
     } else if (!w->lossy[e->key] && e->txn > w->flushed[e->node][e->key].txn) { /* else one of an earlier time */
         world_broken(w, "MC8: an owner under a live lease has lost its write");
     }
@@ -477,6 +493,7 @@ static void apply_write(struct world *w, struct home *h, struct world_write *wri
         write->before[p] = w->memory[write->parts[p].key].version;
         put(w, write->parts[p].key, write->parts[p].value, write->kind != WRITE_CLEAR);
         write->version = ticket;
+        w->cleared[write->parts[p].key] |= write->kind == WRITE_CLEAR;
     }
     if (h == NULL) {
         return;
@@ -495,8 +512,11 @@ static void apply_write(struct world *w, struct home *h, struct world_write *wri
 
 static void apply_due(struct world *w, struct home *h, const struct world_log *e)
 {
+    struct world_memory *m = &w->memory[e->key];
+    uint64_t version = m->version;
     w->index++;
     put(w, e->key, e->value, false);
+    m->version = w->o.back ? version : m->version; /* an owner's newer value outlives what expired */
     if (h != NULL) {
         home_applied(h, key_name(e->key), w->index);
         home_close(h, w->index);

@@ -18,7 +18,7 @@ struct world_write {
     uint8_t kind, node, n, repeated;
     struct world_part parts[WORLD_PARTS];
     uint8_t ours[WORLD_PARTS];            /* in the answer */
-    uint8_t unsure;                       /* in the answer: it may or may not have been done */
+    uint8_t unsure, refused;              /* in the answer: it may or may not have been done; it was not */
     uint64_t epoch, version, before[WORLD_PARTS], seq[WORLD_PARTS];
 };
 
@@ -70,6 +70,7 @@ struct world {
     uint8_t floor[WORLD_KEYS];            /* the same, but for what may be lost (back) */
     uint8_t next_value[WORLD_KEYS];
     bool lossy[WORLD_KEYS];               /* a write may have been lost */
+    bool cleared[WORLD_KEYS];             /* by FLUSHALL, which does not wait for what owners have written */
     const char *broken;                   /* what went wrong, or NULL */
 };
 
@@ -82,6 +83,8 @@ void world_expire(struct world *w, uint8_t key);            /* memory changes by
 void world_deliver(struct world *w, uint32_t i, bool keep); /* keep: it may come again */
 bool world_is_ready(struct world *w, const struct world_msg *m); /* else it waits for a home that is active */
 void world_drop(struct world *w, uint32_t i);
+bool world_can_refuse(const struct world_msg *m);
+void world_refuse(struct world *w, uint32_t i);             /* a write that was not proposed: memory is full, say */
 void world_apply(struct world *w);                          /* the oldest entry of the log */
 void world_tick(struct world *w, uint64_t ms);
 /* What becomes of writes that were proposed or not answered yet. */

@@ -334,6 +334,27 @@ static void test_one_dirty_line_too_many_begins_one_flush(void **state)
     cacher_check(cacher);
 }
 
+/* A home answers what was asked, once; the line goes on waiting for that. */
+static void test_an_answer_to_another_question_is_refused(void **state)
+{
+    (void)state;
+    uint64_t version;
+    run("GET", NULL);
+    lease();
+    struct cache_msg m = {.kind = CACHE_MSG_DATA, .grant = CACHE_GRANT_M, .epoch = EPOCH, .txn = last(CACHE_MSG_GETS)->txn, .seq = 1, .version = 7, .key = KEY};
+    assert_false(cacher_on(cacher, &m));
+    assert_int_equal(cacher_state(cacher, 0, KEY, &version), MESI_IS);
+    m.grant = CACHE_GRANT_E;
+    assert_true(cacher_on(cacher, &m));
+    assert_true(cacher_on(cacher, &m)); /* a copy */
+    assert_int_equal(cacher_state(cacher, 0, KEY, &version), MESI_E);
+    run("SET", "v");
+    m.txn = last(CACHE_MSG_UPGR)->txn;
+    assert_false(cacher_on(cacher, &m));
+    assert_int_equal(cacher_state(cacher, 0, KEY, &version), MESI_SM);
+    assert_false(cacher_on(cacher, &(struct cache_msg){.kind = CACHE_MSG_GETS, .epoch = EPOCH, .txn = 1, .key = KEY}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +366,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_dirty_line_too_many_begins_one_flush, begin_small, end),
         cmocka_unit_test_setup_teardown(test_who_listens_hears_under_a_lease, begin, end),
         cmocka_unit_test_setup_teardown(test_another_home_ends_what_is_heard, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_answer_to_another_question_is_refused, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,8 +32,14 @@ static void lookup(void *arg, slice_t key, struct cache_item *item, uint64_t *ve
     *version = 7;
 }
 
-static bool never_flush(void *arg, node_id_t from, const struct cache_msg *m) { (void)arg, (void)from, (void)m; return false; }
-static bool may_fence;
+static bool may_flush, may_fence;
+
+static bool flush(void *arg, node_id_t from, const struct cache_msg *m)
+{
+    (void)arg, (void)from, (void)m;
+    return may_flush;
+}
+
 static uint32_t fences;
 
 static bool fence(void *arg, slice_t key)
@@ -83,7 +89,7 @@ static void lease(node_id_t node, uint64_t listen_seq)
 static void home_is(bool back, const node_id_t *holders, uint32_t n)
 {
     struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS, .back = back, .unholds = true};
-    struct home_io io = {NULL, send, lookup, never_flush, fence, hold, vouch, release, on_written, NULL, NULL};
+    struct home_io io = {NULL, send, lookup, flush, fence, hold, vouch, release, on_written, NULL, NULL};
     if (home != NULL) {
         home_free(home);
     }
@@ -351,6 +357,110 @@ static void test_a_fence_that_was_refused_is_asked_for_again(void **state)
     assert_true(home_quiet(home));
 }
 
+/* ONE owns the key, TWO has a lease. */
+static void own(void)
+{
+    may_flush = may_fence = true;
+    fences = 0;
+    home_is(true, NULL, 0);
+    lease(ONE, 0);
+    lease(TWO, 0);
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_GETX, .txn = 1, .key = SLICE_LIT("k")});
+    assert_int_equal(count(ONE, CACHE_MSG_DATA), 1);
+}
+
+static void dirty_answer(uint8_t to, uint64_t version)
+{
+    say(ONE, (struct cache_msg){.kind = CACHE_MSG_ACK, .dirty = true, .seq = last(ONE, to)->seq, .txn = 5, .version = version, .key = SLICE_LIT("k")});
+}
+
+static void read_by_two(void)
+{
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_GETS, .txn = 9, .key = SLICE_LIT("k")});
+}
+
+static void lease_of_one_is_over(void)
+{
+    now_ms += LEASE_MS;
+    lease(TWO, 0);
+    home_clock(home, now_ms);
+    home_timers(home);
+}
+
+/* An old flush that comes twice more, before and after a newer one. */
+static void test_nobody_reads_before_every_flush_is_in_memory(void **state)
+{
+    (void)state;
+    may_flush = true;
+    home_is(true, NULL, 0);
+    lease(ONE, 0);
+    lease(TWO, 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        say(ONE, (struct cache_msg){.kind = CACHE_MSG_FLUSH, .txn = i == 1 ? 6 : 5, .version = 7, .key = SLICE_LIT("k")});
+    }
+    read_by_two();
+    home_flushed(home, ONE, SLICE_LIT("k"), 5, 0);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    home_flushed(home, ONE, SLICE_LIT("k"), 6, 8);
+    home_flushed(home, ONE, SLICE_LIT("k"), 5, 0);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+}
+
+/* A copy of its old request made it the owner once more, before it heard that memory has what it wrote then. */
+static void test_what_an_owner_wrote_before_is_not_passed_on(void **state)
+{
+    (void)state;
+    own();
+    read_by_two();
+    dirty_answer(CACHE_MSG_DOWN, 6);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    home_flushed(home, ONE, SLICE_LIT("k"), 5, 0);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+}
+
+/* The value would be nowhere but at its owner, who may crash. */
+static void test_what_the_log_does_not_take_is_not_passed_on(void **state)
+{
+    (void)state;
+    own();
+    may_flush = false;
+    read_by_two();
+    dirty_answer(CACHE_MSG_DOWN, 7);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    lease_of_one_is_over();
+    assert_int_equal(fences, 1);
+    home_fenced(home, SLICE_LIT("k"));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+}
+
+/* Memory let the value go by itself, and takes what its owner wrote over it, unless that is fenced off. */
+static void test_an_owner_that_does_not_hear_of_an_expiry_is_fenced_off(void **state)
+{
+    (void)state;
+    own();
+    home_applied(home, SLICE_LIT("k"), 9);
+    home_close(home, 9);
+    read_by_two();
+    assert_int_equal(count(ONE, CACHE_MSG_INV), 1);
+    lease_of_one_is_over();
+    assert_int_equal(fences, 1);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    assert_int_equal(released, 0);
+    home_fenced(home, SLICE_LIT("k"));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+    assert_int_equal(released, 9);
+}
+
+static void test_nobody_is_dirty_when_writes_go_through(void **state)
+{
+    (void)state;
+    lease(ONE, 0);
+    assert_false(home_on(home, ONE, &(struct cache_msg){.kind = CACHE_MSG_FLUSH, .epoch = EPOCH, .txn = 5, .key = SLICE_LIT("k")}));
+    assert_false(home_on(home, ONE, &(struct cache_msg){.kind = CACHE_MSG_ACK, .dirty = true, .epoch = EPOCH, .txn = 5, .key = SLICE_LIT("k")}));
+    assert_false(home_on(home, ONE, &(struct cache_msg){.kind = CACHE_MSG_DATA, .grant = CACHE_GRANT_S, .epoch = EPOCH, .key = SLICE_LIT("k")}));
+    assert_true(home_on(home, ONE, &(struct cache_msg){.kind = CACHE_MSG_ACK, .epoch = EPOCH, .key = SLICE_LIT("k")}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +475,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_member_that_left_is_a_holder_until_its_lease_is_over, begin, end),
         cmocka_unit_test_setup_teardown(test_a_member_that_left_before_is_a_holder_until_it_reports_or_its_lease_is_over, begin, end),
         cmocka_unit_test_setup_teardown(test_who_reports_while_it_is_forgotten_has_a_lease_afterwards, begin, end),
+        cmocka_unit_test_setup_teardown(test_nobody_reads_before_every_flush_is_in_memory, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_an_owner_wrote_before_is_not_passed_on, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_the_log_does_not_take_is_not_passed_on, begin, end),
+        cmocka_unit_test_setup_teardown(test_an_owner_that_does_not_hear_of_an_expiry_is_fenced_off, begin, end),
+        cmocka_unit_test_setup_teardown(test_nobody_is_dirty_when_writes_go_through, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

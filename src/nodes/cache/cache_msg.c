@@ -74,7 +74,7 @@ bool cache_msg_get(struct reader *r, struct cache_msg *m)
     m->seq = reader_u64(r);
     m->version = reader_u64(r);
     bool is_data = m->kind == CACHE_MSG_DATA;
-    if (m->kind == 0 || m->kind >= CACHE_MSG_MAX || (m->dirty && m->kind != CACHE_MSG_ACK && m->kind != CACHE_MSG_LOOK)) {
+    if (m->kind == 0 || m->kind == CACHE_MSG_UNUSED || m->kind >= CACHE_MSG_MAX || (m->dirty && m->kind != CACHE_MSG_ACK && m->kind != CACHE_MSG_LOOK)) {
         return false;
     }
     if (m->kind != CACHE_MSG_SEEN && (m->grant > CACHE_GRANT_M || is_data != (m->grant > 0))) {

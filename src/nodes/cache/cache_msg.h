@@ -15,7 +15,7 @@ enum cache_msg_kind {
     CACHE_MSG_INV,      /* home: seq, key */
     CACHE_MSG_DOWN,     /* home: seq, key */
     CACHE_MSG_FLUSHED,  /* home: txn of the flush, version (0: refused), key */
-    CACHE_MSG_NACK,     /* home: txn, key: it cannot now, or the cacher has no lease */
+    CACHE_MSG_UNUSED,   /* a number that is refused */
     CACHE_MSG_LEASE,    /* cacher: txn (its clock), seq (its number as a listener), asks */
     CACHE_MSG_GRANT,    /* home: txn (that clock), seq (the greatest number it has of it), version = milliseconds that are left */
     CACHE_MSG_EPOCH,    /* home: it leads now and wants a report; cacher: answered with by a newer one */

@@ -278,7 +278,7 @@ void cacher_step(struct cacher *c, struct line *l, enum mesi_event ev, const str
     const struct mesi_cell *cell = &MESI_TABLE[l->state][ev];
     uint8_t from = l->state;
     uint32_t act = cell->actions;
-    syn_assert(cell->next != CELL_NEVER);
+    syn_assert(cell->next < CELL_UNREAD);
     if (act & ACT_INSTALL) {
         install(c, l, m);
     }
@@ -339,11 +339,12 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
     bool stale = ev == MESI_PRWB && l->state == MESI_E && !line_item(c, l).exists && l != c->fresh; /* memory may forget when what is absent went */
     const struct mesi_cell *cell = &MESI_TABLE[stale ? MESI_S : l->state][ev];
     uint32_t act = cell->actions;
-    syn_assert(cell->next != CELL_NEVER);
-    if (has_waiters(l)) {
+    bool stalls = (act & ACT_STALL) && cell->next == l->state;
+    if (has_waiters(l) && !stalls) { /* behind those, whatever the line would do now */
         waiter_add(c, l, op, access, cookie);
         return;
     }
+    syn_assert(cell->next < CELL_UNREAD);
     if (act & ACT_HIT) {
         run(c, l, op, cookie);
         return;
@@ -483,25 +484,51 @@ static bool is_late(const struct cacher *c, const struct flight *f, const struct
     return m->item.exists && m->item.expire_ms != 0 && f->asked_ms + m->item.expire_ms <= c->now_ms;
 }
 
-static void on_data(struct cacher *c, const struct cache_msg *m)
+static bool is_reading(const struct line *l)
+{
+    return l->state == MESI_IS || l->state == MESI_ISI;
+}
+
+/* Of a transaction that is a question, and was sent. */
+static bool asks(const struct line *l, const struct flight *f)
+{
+    bool owning = l->state == MESI_IM || l->state == MESI_SM;
+    return (is_reading(l) || (owning && f->writes == 0)) && f->asked_ms != 0;
+}
+
+/* A home answers BusRd with S or E, BusRdX and BusUpgr with M. */
+static bool is_what_was_asked(const struct line *l, uint8_t grant)
+{
+    return is_reading(l) ? grant != CACHE_GRANT_M : grant == CACHE_GRANT_M;
+}
+
+static bool on_data(struct cacher *c, const struct cache_msg *m)
 {
     struct cacher_group *g = &c->groups[m->group];
     struct line *l = line_find(c, m->group, m->key);
-    if (l == NULL || line_flight(l) == NULL || line_flight(l)->txn != m->txn || line_flight(l)->in_group.next != NULL || line_flight(l)->asked_ms == 0) {
-        return; /* a copy, or an answer to what was given up */
+    struct flight *f = l != NULL ? line_flight(l) : NULL;
+    if (f == NULL || f->txn != m->txn || !asks(l, f)) {
+        return true; /* a copy, or an answer to what was given up */
     }
-    if (!lease_lives(c, g) || is_late(c, line_flight(l), m)) {
+    if (!is_what_was_asked(l, m->grant)) {
+        return false;
+    }
+    if (!lease_lives(c, g) || is_late(c, f, m)) {
         cacher_step(c, l, MESI_LOST, m, NULL); /* who sent it may lead no more: asked again, under a lease */
-        return;
+        return true;
     }
     enum mesi_event ev = m->grant == CACHE_GRANT_S ? MESI_DATA_S : m->grant == CACHE_GRANT_E ? MESI_DATA_E : MESI_DATA_M;
-    cacher_step(c, l, is_old(line_flight(l), m) && !MUTANT("S57") ? MESI_DATA_OLD : ev, m, NULL);
+    cacher_step(c, l, is_old(f, m) && !MUTANT("S57") ? MESI_DATA_OLD : ev, m, NULL);
+    return true;
 }
 
 static void on_snoop(struct cacher *c, const struct cache_msg *m)
 {
+    enum mesi_event ev = m->kind == CACHE_MSG_INV ? MESI_INV : MESI_DOWN;
     struct line *l = line_find(c, m->group, m->key);
     if (l == NULL || (l->state == MESI_IS && MUTANT("S59"))) {
+        const struct mesi_cell *cell = &MESI_TABLE[MESI_I][ev];
+        syn_assert(cell->next < CELL_UNREAD && cell->actions == ACT_ACK);
         struct cache_msg a = {.kind = CACHE_MSG_ACK, .group = m->group, .epoch = m->epoch, .seq = m->seq, .key = m->key};
         c->io.send(c->io.arg, &a);
         return;
@@ -513,10 +540,10 @@ static void on_snoop(struct cacher *c, const struct cache_msg *m)
         f->snoop_epoch = newer ? m->epoch : f->snoop_epoch;
         list_each(it, &f->waiters) {
             struct waiter *w = CONTAINER_OF(it, struct waiter, link);
-            w->old |= m->kind == CACHE_MSG_INV && newer && l->state == MESI_IS;
+            w->old |= ev == MESI_INV && newer && l->state == MESI_IS;
         }
     }
-    cacher_step(c, l, m->kind == CACHE_MSG_INV ? MESI_INV : MESI_DOWN, m, NULL);
+    cacher_step(c, l, ev, m, NULL);
 }
 
 static void on_flushed(struct cacher *c, const struct cache_msg *m)
@@ -528,38 +555,30 @@ static void on_flushed(struct cacher *c, const struct cache_msg *m)
     }
 }
 
-static void on_nack(struct cacher *c, const struct cache_msg *m)
-{
-    struct line *l = line_find(c, m->group, m->key);
-    if (l != NULL && line_flight(l) != NULL && line_flight(l)->txn == m->txn) {
-        flight_retry_at(c, line_flight(l), c->now_ms + RETRY_MS_MIN);
-    }
-}
-
-void cacher_on(struct cacher *c, const struct cache_msg *m)
+bool cacher_on(struct cacher *c, const struct cache_msg *m)
 {
     syn_assert(m->group < c->o.groups);
     struct cacher_group *g = &c->groups[m->group];
     if (m->epoch < g->epoch) {
         struct cache_msg newer = {.kind = CACHE_MSG_EPOCH, .group = m->group, .epoch = g->epoch};
         c->io.send(c->io.arg, &newer);
-        return;
+        return true;
     }
     if (m->epoch > g->epoch) {
         lease_end(c, m->group);
         g->epoch = m->epoch;
     }
     switch (m->kind) {
-    case CACHE_MSG_DATA: on_data(c, m); break;
+    case CACHE_MSG_DATA: return on_data(c, m);
     case CACHE_MSG_INV:
     case CACHE_MSG_DOWN: on_snoop(c, m); break;
     case CACHE_MSG_FLUSHED: on_flushed(c, m); break;
-    case CACHE_MSG_NACK: on_nack(c, m); break;
     case CACHE_MSG_GRANT: lease_on_grant(c, m); break;
     case CACHE_MSG_EPOCH: lease_on_epoch(c, m); break;
     case CACHE_MSG_NOTE: listen_on_note(c, m); break;
-    default: break;
+    default: return false;
     }
+    return true;
 }
 
 void cacher_drop(struct cacher *c, uint32_t group, slice_t key)

@@ -63,7 +63,7 @@ void cacher_wrote(struct cacher *c, uint32_t group, slice_t key, slice_t op, enu
                   uint64_t seq);
 /* Since a client of this node last used the key, looks at it (cache_op_peeks) left out. Outlasts leases, not the line; 0 without one. */
 uint32_t cacher_idle_s(const struct cacher *c, uint32_t group, slice_t key);
-void cacher_on(struct cacher *c, const struct cache_msg *m);
+bool cacher_on(struct cacher *c, const struct cache_msg *m); /* false: nothing that a home says; refused */
 /* The group has another leader, or none that is known (epoch 0): what waits is asked for anew when it is. */
 void cacher_home_changed(struct cacher *c, uint32_t group);
 /* Listening (docs/cache.md): from when cacher_hears is true, every write through of any node is told before it is answered. */

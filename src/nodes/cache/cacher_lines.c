@@ -14,7 +14,9 @@ struct line *line_find(struct cacher *c, uint32_t group, slice_t key)
         return NULL;
     }
     bool stable = line_flight(l) == NULL && l->state != MESI_M;
-    if (stable && l->life != c->groups[group].life) { /* its lease is over */
+    if (stable && l->life != c->groups[group].life) { /* its lease is over: it has been I since (lines_lapse), with nobody who looked */
+        const struct mesi_cell *cell = &MESI_TABLE[l->state][MESI_LOST];
+        syn_assert(cell->next < CELL_UNREAD && cell->next == MESI_I);
         line_free(c, l);
         return NULL;
     }

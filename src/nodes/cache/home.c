@@ -126,7 +126,7 @@ static struct home_key *key_make(struct home *h, slice_t key)
 
 static void key_tidy(struct home *h, struct home_key *k)
 {
-    if (k->pins == 0 && k->state == HOME_I && k->writes == 0 && k->flush_txn == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
+    if (k->pins == 0 && k->state == HOME_I && k->writes == 0 && k->flushes == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
         syn_assert(k->waiting == 0 && k->sharers == 0 && k->owner == NO_SLOT);
         map_remove(&h->keys, &k->by_key);
         list_remove(&k->order);
@@ -224,16 +224,29 @@ static void wait_here(struct home_key *k, uint8_t slot, uint8_t kind, uint64_t t
     list_push_back(&k->asking, &a->link);
 }
 
-static void propose_flush(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *m)
+/* False: the log does not take it now. */
+static bool propose_flush(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *m)
 {
     if (k->flush_txn == m->txn && k->flush_slot == slot) {
-        return; /* in the log */
+        return true; /* in the log */
     }
-    if (h->io.flush(h->io.arg, h->holders[slot].node, m)) {
-        k->flush_txn = m->txn;
-        k->flush_slot = slot;
-        h->stats.flushes++;
+    if (!h->io.flush(h->io.arg, h->holders[slot].node, m)) {
+        return false;
     }
+    k->flush_txn = m->txn;
+    k->flush_slot = slot;
+    k->flushes++;
+    h->stats.flushes++;
+    return true;
+}
+
+/* What an owner wrote over memory's value. Else it is of a time before the line was granted to others, and again: a copy of an old request did that. */
+static bool is_newest(struct home *h, const struct home_key *k, const struct cache_msg *dirty)
+{
+    struct cache_item item = {0};
+    uint64_t version = 0;
+    h->io.lookup(h->io.arg, slice_of(k->key, k->key_len), &item, &version);
+    return dirty->version >= version;
 }
 
 struct cause { uint8_t slot; uint8_t kind; uint64_t txn, version; const struct cache_msg *m; };
@@ -253,7 +266,7 @@ static void rename_state(struct home_key *k)
  * flush is, could read what that changes: its owner may have crashed since. */
 static bool must_wait(const struct home *h, const struct home_key *k)
 {
-    return h->o.back && (k->writes > 0 || (k->flush_txn != 0 && is_stable(k)));
+    return h->o.back && (k->writes > 0 || (k->flushes > 0 && is_stable(k)));
 }
 
 static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
@@ -311,7 +324,7 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
     const struct home_cell *cell = &HOME_TABLE[k->state][ev];
     uint32_t act = cell->actions;
     uint8_t slot = c->slot;
-    syn_assert(cell->next != CELL_NEVER);
+    syn_assert(cell->next < CELL_UNREAD);
     if (act & HACT_CLEAR) {
         k->sharers = 0;
         k->owner = NO_SLOT;
@@ -363,13 +376,12 @@ static void step(struct home *h, struct home_key *k, enum home_event ev, const s
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over)
 {
     k->waiting &= ~bit(slot);
-    if (dirty != NULL && k->owner != slot) { /* a former owner that shares, and was not told yet that memory has it: others may still have to answer */
-        propose_flush(h, k, slot, dirty);
-        dirty = NULL;
+    if (dirty != NULL && (k->owner != slot || !is_newest(h, k, dirty))) {
+        dirty = NULL; /* a former owner that was not told yet that memory has it: others may still have to answer */
     }
     bool inv = k->snoop_kind == CACHE_MSG_INV;
     struct cause c = {.slot = slot, .m = dirty};
-    if (over && h->o.back && !MUTANT("S66") && k->owner == slot && (k->state == HOME_OS || k->state == HOME_X)) {
+    if (over && h->o.back && !MUTANT("S66") && k->owner == slot) {
         step(h, k, HOME_OVER, &c);
         return;
     }
@@ -393,11 +405,14 @@ void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct c
 static void on_ack(struct home *h, uint8_t slot, const struct cache_msg *m)
 {
     struct home_key *k = home_key_find(h, m->key);
-    if (k != NULL && k->waiting & bit(slot) && (m->seq == k->snoop_seq || MUTANT("S63"))) {
+    bool answers = k != NULL && k->waiting & bit(slot) && (m->seq == k->snoop_seq || MUTANT("S63")), taken = true;
+    if (m->dirty) { /* if late: it is never dropped, memory judges by the version */
+        k = key_make(h, m->key);
+        taken = propose_flush(h, k, slot, m);
+    }
+    if (answers && taken) {
         home_acked(h, k, slot, m->dirty ? m : NULL, false);
-    } else if (m->dirty) {
-        k = key_make(h, m->key); /* late, but a dirty value is never dropped: memory judges by the version */
-        propose_flush(h, k, slot, m);
+    } else if (m->dirty) { /* not taken: asked again, until its lease is over */
         key_tidy(h, k);
     }
 }
@@ -432,15 +447,18 @@ static void on_flush(struct home *h, uint8_t slot, const struct cache_msg *m)
     key_tidy(h, k);
 }
 
-void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
+bool home_on(struct home *h, node_id_t from, const struct cache_msg *m)
 {
     uint8_t slot = home_holder(h, from);
     if (m->kind == CACHE_MSG_LEASE) {
         holder_on_lease(h, from, m);
-        return;
+        return true;
+    }
+    if (!h->o.back && (m->dirty || m->kind == CACHE_MSG_FLUSH)) {
+        return false; /* nobody is dirty */
     }
     if (m->epoch != h->o.epoch || slot == NO_SLOT) {
-        return; /* older: it hears of ours with EPOCH; newer: so do we, soon */
+        return true; /* older: it hears of ours with EPOCH; newer: so do we, soon */
     }
     switch (m->kind) {
     case CACHE_MSG_GETS:
@@ -450,8 +468,9 @@ void home_on(struct home *h, node_id_t from, const struct cache_msg *m)
     case CACHE_MSG_FLUSH: on_flush(h, slot, m); break;
     case CACHE_MSG_NOTED: notice_answered(h, slot, m->seq); break;
     case CACHE_MSG_REPORT: holder_on_report(h, from); break;
-    default: break;
+    default: return false;
     }
+    return true;
 }
 
 void home_proposed(struct home *h, node_id_t writer, slice_t key)
@@ -516,14 +535,13 @@ void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uin
     struct home_key *k = key_make(h, key);
     uint8_t slot = home_holder(h, from);
     bool awaits = k->state == HOME_OF || k->state == HOME_XF;
+    k->flushes -= k->flushes > 0;
     if (k->flush_txn == txn && k->flush_slot == slot) {
         k->flush_txn = 0;
         k->flush_slot = NO_SLOT;
     }
     bool ours = awaits && k->awaited_txn == txn && k->awaited_slot == slot;
-    if (ours && k->state == HOME_XF && k->waiting != 0) {
-        k->state = HOME_X; /* others have not answered yet */
-    }
+    syn_assert(!awaits || k->waiting == 0);
     if (!awaits || ours) {
         step(h, k, HOME_FLUSHED, &(struct cause){.slot = slot, .txn = txn, .version = version});
     } else {
@@ -546,7 +564,7 @@ void home_fenced(struct home *h, slice_t key)
 bool home_settle(struct home *h, slice_t key)
 {
     struct home_key *k = home_key_find(h, key);
-    if (k == NULL || (k->owner == NO_SLOT && k->flush_txn == 0 && is_stable(k))) {
+    if (k == NULL || (k->owner == NO_SLOT && k->flushes == 0 && is_stable(k))) {
         return true;
     }
     if (k->state == HOME_O) {

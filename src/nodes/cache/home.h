@@ -47,7 +47,7 @@ struct home *home_new(const struct home_options *o, const struct home_io *io, ui
 void home_free(struct home *h);                       /* tickets that were not released are forgotten */
 void home_clock(struct home *h, uint64_t now_ms);
 bool home_is_active(const struct home *h);            /* writes and grants go on; before, only flushes are taken */
-void home_on(struct home *h, node_id_t from, const struct cache_msg *m);
+bool home_on(struct home *h, node_id_t from, const struct cache_msg *m); /* false: nothing that a cacher says; refused */
 void home_vouched(struct home *h, uint64_t begun_ms);
 void home_held(struct home *h, node_id_t node);       /* a HOLD entry was applied */
 void home_left(struct home *h, node_id_t node);       /* no member any more: it gets no lease, and is forgotten when those that it had are over */

@@ -37,10 +37,11 @@ struct home_key {
     struct list tickets;     /* struct ticket_ref */
     uint64_t sharers, waiting;
     uint64_t snoop_seq, resend_ms;
-    uint64_t flush_txn;      /* in the log; 0: none */
+    uint64_t flush_txn;      /* the one that was put into the log last, 0: it is in memory */
     uint64_t awaited_txn;    /* OF, XF: the flush that the key waits for */
     uint64_t newest;         /* ticket of the last write that memory has */
     uint32_t writes, tries, key_len;
+    uint32_t flushes;        /* in the log: late copies of older ones may be among them */
     uint32_t pins;           /* who looks at it now: it is not freed under their hands */
     uint8_t state, owner, flush_slot, awaited_slot, snoop_kind;
     uint8_t key[];

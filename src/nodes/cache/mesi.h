@@ -63,8 +63,12 @@ enum mesi_action {
     ACT_AGAIN = 1 << 16,   /* ask anew: what came is of no use */
 };
 
-enum { CELL_NEVER = 255 };
-struct mesi_cell { uint8_t next; uint32_t actions; }; /* next CELL_NEVER: cannot happen; an assert, not a refusal */
+/* Instead of a next state. Both are asserted when the table is asked: what a peer sent must have been judged before. */
+enum {
+    CELL_UNREAD = 254, /* it answers no transaction of this state, or not with what was asked: left unread, or refused and counted, before the table is asked */
+    CELL_NEVER = 255,  /* cannot happen, whatever peers send */
+};
+struct mesi_cell { uint8_t next; uint32_t actions; };
 extern const struct mesi_cell MESI_TABLE[MESI_STATES][MESI_EVENTS];
 extern const char *const MESI_STATE_NAMES[MESI_STATES], *const MESI_EVENT_NAMES[MESI_EVENTS];
 
