@@ -47,6 +47,14 @@ def backlog_files(node):
     return [os.path.join(folder, name) for folder, _, names in os.walk(node.data) for name in names if name.startswith('back-')]
 
 
+def backlog_bytes(node):
+    return sum(os.path.getsize(f) for f in backlog_files(node))
+
+
+def least(value, bound):
+    return value if value > bound else None
+
+
 def read_all(node, topic, end):
     """Every message of partition 0 below `end`, in order."""
     client, at, found = node.client(timeout=60), 0, []
@@ -73,7 +81,7 @@ def test_a_backlog_is_written_out_and_read_back_after_kill_9_of_all():
         ids = fill(client, 'big', 0, 6000)  # 94 MiB: past a snapshot of the group
         sent = [i for i, identity in enumerate(ids) if identity]
         for node in cluster.nodes:
-            assert backlog_files(node), f'{node.name} wrote no backlog'
+            wait_for(f'{node.name} to write a backlog', lambda node=node: backlog_files(node))
             assert node.memory_kib() < 200 * 1024 * MEMORY_SLACK, node.memory_kib()
         for node in cluster.nodes:
             node.kill()
@@ -171,14 +179,13 @@ def test_consumed_backlogs_leave_the_disk():
         client = cluster.nodes[0].client(timeout=60)
         assert consume(client, 'gone') == []
         sent = [i for i, identity in enumerate(fill(client, 'gone', 0, 4000)) if identity]
-        full = sum(os.path.getsize(f) for f in backlog_files(cluster.nodes[1]))
-        assert full > 30 * 1024 * 1024, full
+        full = wait_for('a follower to write the backlog out', lambda: least(backlog_bytes(cluster.nodes[1]), 30 * 1024 * 1024))
         assert len(take(client, 'gone', len(sent), within=60)) == len(sent)
 
         def small():
             fill(client, 'gone', 100000, 64)
             take(client, 'gone', 64)
-            return all(sum(os.path.getsize(f) for f in backlog_files(n)) < full / 2 for n in cluster.nodes)
+            return all(backlog_bytes(n) < full / 2 for n in cluster.nodes)
         wait_for('the files to go', small, 60)
 
 
