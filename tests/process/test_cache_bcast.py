@@ -31,7 +31,8 @@ def test_bcast_is_pushed_before_the_writer_is_answered():
             key = f'k{i}'
             assert writers[i % 3].cmd('SET', key, i) == 'OK'
             for at, listener in enumerate(listeners):
-                assert drain(listener) == [['invalidate', [key]]], f'{key}, written at n{i % 3 + 1}, n{at + 1} listens'
+                told = drain(listener)
+                assert told == [['invalidate', [key]]], f'{key}, written at n{i % 3 + 1}, n{at + 1} listens and was told {told}'
 
 
 def test_bcast_reads_after_the_push_see_the_write():
