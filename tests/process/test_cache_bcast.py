@@ -23,16 +23,19 @@ def tracks(node, *options):
 
 
 def test_bcast_is_pushed_before_the_writer_is_answered():
-    """From every node to every node, keys of all groups, which the listeners never read."""
+    """From every node to every node, keys of all groups, which the listeners never read. When a home changes they are told of all keys."""
     with Cluster(3, env=LONG) as cluster:
         writers = settled(cluster)
         listeners = [tracks(node) for node in cluster.nodes]
+        of_all = 0
         for i in range(300):
             key = f'k{i}'
             assert writers[i % 3].cmd('SET', key, i) == 'OK'
             for at, listener in enumerate(listeners):
                 told = drain(listener)
-                assert told == [['invalidate', [key]]], f'{key}, written at n{i % 3 + 1}, n{at + 1} listens and was told {told}'
+                of_all += ['invalidate', None] in told
+                assert told == [['invalidate', [key]]] or ['invalidate', None] in told, f'{key}, written at n{i % 3 + 1}, n{at + 1} listens and was told {told}'
+        assert of_all < 50, of_all
 
 
 def test_bcast_reads_after_the_push_see_the_write():

@@ -250,3 +250,16 @@ def test_a_small_filesystem_fills_with_a_backlog_and_recovers_when_it_is_consume
         payloads = [m['payload'] for m in take(client, 'fills', 1)]
         assert payloads, payloads
         expect_error('STALERECEIPT', client.cmd, 'QUEUE.ACK', 'fills', 'GROUP', 'g', got[0]['receipt'])
+
+
+def test_a_short_block_outlasts_a_slow_join():
+    """The time of BLOCK ends while the consumer is being made a member: it looks once all the same."""
+    with Cluster(1, start=False) as cluster:
+        faults = Faults(cluster.nodes[0])
+        cluster.start()
+        client = cluster.nodes[0].client()
+        retry(client.cmd, 'QUEUE.CREATE', 'slow', 'PARTITIONS', 2)
+        publish(client, 'slow', 'here')
+        faults.set(sync_delay_ms=300)
+        assert [message(m)['payload'] for m in client.cmd('QUEUE.CONSUME', 'slow', 'GROUP', 'g', 'CONSUMER', 'c', 'BLOCK', 10)] == ['here']
+        assert client.cmd('QUEUE.CONSUME', 'slow', 'GROUP', 'g', 'CONSUMER', 'c', 'BLOCK', 10) == []

@@ -150,6 +150,8 @@ static void consume_due(struct node *n, struct consume *x)
         }
         x->over = late;
         consume_start(n, x);
+    } else if (late && x->n_sent == 0 && x->state == CONSUME_JOINING) {
+        x->over = true; /* it has not looked yet: once, when it is a member */
     } else if (late && x->n_sent == 0) {
         consume_reply_nothing(n, x);
     } else if (late) {
