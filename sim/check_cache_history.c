@@ -11,7 +11,7 @@
 enum { BUDGET = 300000, MODEL_LAPSE = CSIM_KINDS_END, MODEL_LOSS };
 #define ANY UINT64_MAX     /* a result that nobody learned; a time to live of which only memory knows */
 
-/* The value's hash (0: none), its length or number, the earliest end of its time to live (0: none), the newest token, the newest loss. */
+/* The value's hash (0: none), its length or number, the earliest end of its time to live (0: none), the newest token, the newest loss (loss_order). */
 enum { W_HASH, W_LEN, W_TTL, W_TOKEN, W_LOSS };
 
 static void model_init(struct wgl_state *st)
@@ -104,13 +104,19 @@ static bool lapse(struct wgl_state *st, const struct wgl_op *op)
     return this_one && gone(st);
 }
 
+/* Losses come about in the order in which they began, whenever they are found: who owns the key next was made so after the end of who lost it. */
+static uint64_t loss_order(const struct csim_loss *l)
+{
+    return l->from_us << 16 | (l->number & 0xffff);
+}
+
 static bool lose(struct wgl_state *st, const struct wgl_op *op)
 {
-    uint64_t number = op->result >> 1;
-    if (st->w[W_LOSS] >= number) {
+    uint64_t order = op->result >> 1;
+    if (st->w[W_LOSS] >= order) {
         return false; /* what an owner lost does not come back, and is lost once */
     }
-    st->w[W_LOSS] = number;
+    st->w[W_LOSS] = order;
     st->w[W_TOKEN] = op->arg[2];
     return put(st, op, op->result & 1 ? ANY : 0);
 }
@@ -251,7 +257,7 @@ static void add_losses(const struct sim_cache *q, struct history *h, uint32_t ke
         const struct csim_loss *l = &q->losses[i];
         if (l->key == key && !is_known_loss(q, i)) {
             struct wgl_op w = {.kind = MODEL_LOSS, .call_at = l->from_us, .return_at = WGL_NEVER, .arg = {l->hash, l->len, l->token},
-                               .result = (uint64_t)l->number << 1 | l->timed};
+                               .result = loss_order(l) << 1 | l->timed};
             add(h, w, 0);
         }
     }
@@ -266,7 +272,7 @@ static void trace_history(struct sim *s, const struct history *h, size_t from)
     }
     for (size_t i = 0; i < h->n; i++) {
         if (h->ops[i].kind == MODEL_LOSS) {
-            TRACE(s, "loss %llu from %llu: %llx", (unsigned long long)h->ops[i].result >> 1, (unsigned long long)h->ops[i].call_at, (unsigned long long)h->ops[i].arg[0]);
+            TRACE(s, "loss %llu from %llu: %llx", (unsigned long long)h->ops[i].result >> 1 & 0xffff, (unsigned long long)h->ops[i].call_at, (unsigned long long)h->ops[i].arg[0]);
         }
     }
 }
