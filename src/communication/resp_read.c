@@ -276,9 +276,26 @@ static void convert_one(struct buf *out, const struct resp_value *v)
     }
 }
 
+/* One scalar that RESP2 writes in the same bytes, as most replies are. */
+static bool is_same_in_resp2(slice_t resp3)
+{
+    size_t len = 0, i = 1;
+    switch (resp3.len > 0 ? resp3.ptr[0] : '\0') {
+    case '+':
+    case '-':
+    case ':': return memchr(resp3.ptr, '\n', resp3.len) == resp3.ptr + resp3.len - 1;
+    case '$':
+        for (; i < resp3.len && resp3.ptr[i] >= '0' && resp3.ptr[i] <= '9'; i++) {
+            len = len * 10 + (size_t)(resp3.ptr[i] - '0');
+        }
+        return i > 1 && resp3.len == i + 2 + len + 2; /* not several */
+    default: return false;
+    }
+}
+
 void resp_convert(struct buf *out, slice_t resp3, int proto)
 {
-    if (proto == 3) {
+    if (proto == 3 || is_same_in_resp2(resp3)) {
         buf_append_slice(out, resp3);
         return;
     }

@@ -7,21 +7,28 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ERROR_FIRST_BYTES = 256 };
+enum { ERROR_FIRST_BYTES = 256, HEAD_BYTES_MAX = 24 };
 
-static void put_digits(struct buf *out, uint64_t v)
+static size_t digits_at(uint8_t *p, uint64_t v)
 {
-    uint8_t tmp[20];
-    size_t n = 0;
-    do {
-        tmp[n++] = (uint8_t)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    uint8_t *p = buf_reserve(out, n);
-    for (size_t i = 0; i < n; i++) {
-        p[i] = tmp[n - 1 - i];
+    size_t n = 1;
+    for (uint64_t left = v; left >= 10; left /= 10) {
+        n++;
     }
-    out->len += n;
+    for (size_t i = n; i > 0; v /= 10) {
+        p[--i] = (uint8_t)('0' + v % 10);
+    }
+    return n;
+}
+
+/* A type and a number with its CRLF, in a reserve of HEAD_BYTES_MAX. */
+static size_t head_at(uint8_t *p, char type, uint64_t n)
+{
+    p[0] = (uint8_t)type;
+    size_t at = 1 + digits_at(p + 1, n);
+    p[at] = '\r';
+    p[at + 1] = '\n';
+    return at + 2;
 }
 
 static void put_crlf(struct buf *out)
@@ -31,9 +38,7 @@ static void put_crlf(struct buf *out)
 
 static void put_head(struct buf *out, char type, uint64_t n)
 {
-    buf_put_u8(out, (uint8_t)type);
-    put_digits(out, n);
-    put_crlf(out);
+    out->len += head_at(buf_reserve(out, HEAD_BYTES_MAX), type, n);
 }
 
 /* What a line may not hold would end it, and begin a reply that nobody gave. */
@@ -86,12 +91,13 @@ void resp_error(struct buf *out, const char *word, const char *fmt, ...)
 
 void resp_int(struct buf *out, int64_t v)
 {
-    buf_put_u8(out, ':');
     if (v < 0) {
-        buf_put_u8(out, '-');
+        buf_append(out, ":-", 2);
+        out->len += digits_at(buf_reserve(out, HEAD_BYTES_MAX), 0 - (uint64_t)v);
+        put_crlf(out);
+    } else {
+        put_head(out, ':', (uint64_t)v);
     }
-    put_digits(out, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
-    put_crlf(out);
 }
 
 void resp_u64(struct buf *out, uint64_t v)
@@ -107,9 +113,13 @@ void resp_u64(struct buf *out, uint64_t v)
 
 void resp_bulk(struct buf *out, slice_t s)
 {
-    put_head(out, '$', s.len);
-    buf_append_slice(out, s);
-    put_crlf(out);
+    uint8_t *p = buf_reserve(out, HEAD_BYTES_MAX + s.len + 2);
+    size_t at = head_at(p, '$', s.len);
+    if (s.len > 0) {
+        memcpy(p + at, s.ptr, s.len);
+    }
+    memcpy(p + at + s.len, "\r\n", 2);
+    out->len += at + s.len + 2;
 }
 
 void resp_bulk_str(struct buf *out, const char *s)

@@ -18,29 +18,18 @@ void buf_fini(struct buf *b)
     *b = (struct buf){0};
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
     syn_assert(n <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
-    if (b->cap - b->len < n || b->ptr == NULL) {
-        size_t cap = b->cap ? b->cap : 64;
-        while (cap < b->len + n) {
-            cap *= 2;
-        }
-        uint8_t *p = realloc(b->ptr, cap);
-        syn_assert(p != NULL);
-        b->ptr = p;
-        b->cap = cap;
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap < b->len + n) {
+        cap *= 2;
     }
+    uint8_t *p = realloc(b->ptr, cap);
+    syn_assert(p != NULL);
+    b->ptr = p;
+    b->cap = cap;
     return b->ptr + b->len;
-}
-
-void buf_append(struct buf *b, const void *src, size_t n)
-{
-    if (n == 0) {
-        return;
-    }
-    memcpy(buf_reserve(b, n), src, n);
-    b->len += n;
 }
 
 void buf_append_str(struct buf *b, const char *s)
@@ -81,30 +70,6 @@ void buf_swap(struct buf *a, struct buf *b)
     struct buf t = *a;
     *a = *b;
     *b = t;
-}
-
-void buf_put_u8(struct buf *b, uint8_t v)
-{
-    *buf_reserve(b, 1) = v;
-    b->len += 1;
-}
-
-void buf_put_u16(struct buf *b, uint16_t v)
-{
-    le16_put(buf_reserve(b, 2), v);
-    b->len += 2;
-}
-
-void buf_put_u32(struct buf *b, uint32_t v)
-{
-    le32_put(buf_reserve(b, 4), v);
-    b->len += 4;
-}
-
-void buf_put_u64(struct buf *b, uint64_t v)
-{
-    le64_put(buf_reserve(b, 8), v);
-    b->len += 8;
 }
 
 void buf_put_bytes(struct buf *b, slice_t s)

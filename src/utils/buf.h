@@ -15,14 +15,26 @@ struct buf {
 
 void buf_init(struct buf *b);
 void buf_fini(struct buf *b);                  /* frees; b is empty and reusable afterwards */
-uint8_t *buf_reserve(struct buf *b, size_t n); /* room for n more bytes; returns where they go, len unchanged */
-void buf_append(struct buf *b, const void *src, size_t n); /* src must not lie in b: growing may move it */
+uint8_t *buf_grow(struct buf *b, size_t n);    /* buf_reserve where there is no room yet */
 void buf_append_str(struct buf *b, const char *s);
 /* Appends without a terminating zero; the same for its arguments. */
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_consume(struct buf *b, size_t n);     /* drops n <= len bytes from the front (moves the rest) */
 void buf_swap(struct buf *a, struct buf *b);
 
+/* Room for n more bytes; returns where they go, len unchanged. */
+static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+    return b->cap - b->len >= n && b->ptr != NULL ? b->ptr + b->len : buf_grow(b, n);
+}
+/* src must not lie in b: growing may move it. */
+static inline void buf_append(struct buf *b, const void *src, size_t n)
+{
+    if (n > 0) {
+        memcpy(buf_reserve(b, n), src, n);
+        b->len += n;
+    }
+}
 static inline void buf_clear(struct buf *b) { b->len = 0; }
 static inline slice_t buf_slice(const struct buf *b) { return slice_of(b->ptr, b->len); }
 static inline void buf_append_slice(struct buf *b, slice_t s) { buf_append(b, s.ptr, s.len); }
@@ -47,10 +59,26 @@ static inline uint32_t le32_get(const uint8_t *p)
 }
 static inline uint64_t le64_get(const uint8_t *p) { return (uint64_t)le32_get(p) | (uint64_t)le32_get(p + 4) << 32; }
 
-void buf_put_u8(struct buf *b, uint8_t v);
-void buf_put_u16(struct buf *b, uint16_t v);
-void buf_put_u32(struct buf *b, uint32_t v);
-void buf_put_u64(struct buf *b, uint64_t v);
+static inline void buf_put_u8(struct buf *b, uint8_t v)
+{
+    *buf_reserve(b, 1) = v;
+    b->len += 1;
+}
+static inline void buf_put_u16(struct buf *b, uint16_t v)
+{
+    le16_put(buf_reserve(b, 2), v);
+    b->len += 2;
+}
+static inline void buf_put_u32(struct buf *b, uint32_t v)
+{
+    le32_put(buf_reserve(b, 4), v);
+    b->len += 4;
+}
+static inline void buf_put_u64(struct buf *b, uint64_t v)
+{
+    le64_put(buf_reserve(b, 8), v);
+    b->len += 8;
+}
 void buf_put_bytes(struct buf *b, slice_t s); /* u32 length, then the bytes */
 
 /* After the first field that does not fit, ok is false and every later get returns 0 or SLICE_NONE. */
