@@ -32,6 +32,11 @@ void resp_parser_set_limits(struct resp_parser *p, const struct resp_limits *lim
     p->limits = *limits;
 }
 
+bool resp_parser_is_idle(const struct resp_parser *p)
+{
+    return p->scanned == 0 && !p->in_multibulk;
+}
+
 static void parser_reset(struct resp_parser *p)
 {
     p->in_multibulk = false;

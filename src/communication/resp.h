@@ -24,6 +24,7 @@ struct resp_parser {
 };
 void resp_parser_init(struct resp_parser *p, const struct resp_limits *limits);
 void resp_parser_fini(struct resp_parser *p);
+bool resp_parser_is_idle(const struct resp_parser *p);                /* between commands: none has begun */
 void resp_parser_set_limits(struct resp_parser *p, const struct resp_limits *limits); /* e.g. after AUTH; between commands */
 
 enum resp_status { RESP_OK, RESP_MORE, RESP_BAD };
@@ -32,9 +33,11 @@ enum resp_status { RESP_OK, RESP_MORE, RESP_BAD };
  * Protocol error: " exactly as Redis words it; the connection must be closed after sending it. */
 enum resp_status resp_parse(struct resp_parser *p, slice_t in, size_t *used, const char **reason);
 
-/* What may be the command that begins here: its first two words and its length. For guesses about what comes next; only resp_parse judges. False: it is not whole,
- * or longer than what is asked often (8 words of 1 KiB). */
-bool resp_peek(slice_t in, slice_t *name, slice_t *key, size_t *used);
+/* A command of few short words, at once and without a parser's memory. argv points into the input. */
+enum { RESP_SHORT_WORDS = 8, RESP_SHORT_BYTES = 1024 };
+struct resp_short { slice_t argv[RESP_SHORT_WORDS]; uint32_t argc; size_t size; };
+/* True: a whole command begins here, and an idle parser would read the same. False: that says nothing of the input; see resp_parse. */
+bool resp_short(slice_t in, struct resp_short *out);
 
 /* Writers, all RESP3. */
 void resp_simple(struct buf *out, const char *s);                      /* +OK; CR/LF become spaces */

@@ -283,41 +283,70 @@ static void conn_protocol_error(struct node *n, struct conn *c, const char *reas
     conn_refuse(n, c, http ? REFUSED_CROSS_PROTOCOL : REFUSED_RESP, "ERR", text);
 }
 
-/* How far a pipeline was looked into before its turn comes. */
-struct ahead { size_t at; uint32_t n; bool over; };
+/* Commands that were read before their turn, so that their lines come into the processor's cache while those before them are answered. */
+struct ahead {
+    struct resp_short ring[AHEAD];
+    uint32_t first, n;
+    size_t end;  /* of those that were read */
+    bool over;   /* what follows is not short: the connection's parser reads it when its turn comes */
+};
+_Static_assert((int)RESP_SHORT_WORDS <= LIMIT_PREAUTH_ARGS && (int)RESP_SHORT_BYTES <= LIMIT_PREAUTH_ARG_BYTES &&
+               RESP_SHORT_WORDS * (RESP_SHORT_BYTES + 16) <= LIMIT_PREAUTH_BYTES, "short commands are within every connection's limits");
 
-/* The keys of the next few commands: their lines come into the processor's cache while those before them are answered. */
-static void look_ahead(struct node *n, struct ahead *a, slice_t data, size_t at)
+static void read_ahead(struct node *n, struct ahead *a, slice_t data)
 {
-    slice_t name, key;
-    size_t used;
-    if (a->at <= at) {
-        *a = (struct ahead){.at = at, .over = a->over};
-    }
     while (!a->over && a->n < AHEAD) {
-        a->over = !resp_peek(slice_of(data.ptr + a->at, data.len - a->at), &name, &key, &used);
-        if (!a->over && a->at > at && name.len == 3) { /* GET, SET, DEL */
-            cacher_expect(n->cache.cacher, cache_group(n, key), key);
+        struct resp_short *s = &a->ring[(a->first + a->n) % AHEAD];
+        a->over = !resp_short(slice_of(data.ptr + a->end, data.len - a->end), s);
+        if (a->over) {
+            break;
         }
-        a->at += a->over ? 0 : used;
+        if (s->argc > 1 && s->argv[0].len == 3) { /* GET, SET, DEL */
+            cacher_expect(n->cache.cacher, cache_group(n, s->argv[1]), s->argv[1]);
+        }
+        a->end += s->size;
         a->n++;
     }
+}
+
+/* The next command and its size; argc 0: nothing to do. */
+struct next { const slice_t *argv; uint32_t argc; size_t size; };
+
+static enum resp_status read_next(struct node *n, struct conn *c, struct ahead *a, slice_t data, struct next *out, const char **reason)
+{
+    read_ahead(n, a, data);
+    if (a->n > 0) {
+        const struct resp_short *s = &a->ring[a->first++ % AHEAD];
+        a->n--;
+        *out = (struct next){s->argv, s->argc, s->size};
+        return RESP_OK;
+    }
+    enum resp_status st = resp_parse(&c->resp, slice_of(data.ptr + a->end, data.len - a->end), &out->size, reason);
+    if (st == RESP_OK) {
+        out->argv = c->resp.argv;
+        out->argc = c->resp.argc;
+        a->end += out->size;
+        a->over = false;
+    }
+    return st;
 }
 
 static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
 {
     size_t at = 0;
-    struct ahead ahead = {0};
+    struct ahead ahead;
+    ahead.first = ahead.n = 0;
+    ahead.end = 0;
+    ahead.over = !resp_parser_is_idle(&c->resp);
     while (at < data.len && !c->closing) {
         if (c->guess_until_ms != 0 || waits_alone(c) || c->next_slot - c->first_slot >= LIMIT_PIPELINE || c->unsent_bytes + c->out.len >= PAUSE_OUTPUT_BYTES) {
             conn_pause(n, c);
             break;
         }
         c->alone = false;
-        look_ahead(n, &ahead, data, at);
-        size_t used = 0;
+        struct next next;
         const char *reason = NULL;
-        enum resp_status st = resp_parse(&c->resp, slice_of(data.ptr + at, data.len - at), &used, &reason);
+        enum resp_status st = read_next(n, c, &ahead, data, &next, &reason);
         if (st == RESP_MORE) {
             break;
         }
@@ -325,17 +354,16 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
             conn_protocol_error(n, c, reason);
             return data.len;
         }
-        if (c->resp.argc > 0) {
+        if (next.argc > 0) {
             bool again = false;
-            command_execute(n, c, c->resp.argv, c->resp.argc, &again);
+            command_execute(n, c, next.argv, next.argc, &again);
             if (again) {
                 c->retry = !c->alone;
                 conn_pause(n, c);
                 break;
             }
         }
-        at += used;
-        ahead.n -= ahead.n > 0;
+        at += next.size;
     }
     return c->closing ? data.len : at;
 }
