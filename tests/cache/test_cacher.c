@@ -277,10 +277,10 @@ static void test_a_read_waits_for_the_write_before_it(void **state)
     cacher_clock(cacher, now_ms, now_ms);
     cacher_timers(cacher);
     assert_non_null(last(CACHE_MSG_FLUSH));
-    assert_true(cacher_hit(cacher, 0, KEY, &item));
+    assert_true(cacher_hit(cacher, cacher_place(cacher, 0, KEY), KEY, &item));
     run("SET", "2");
     assert_string_equal((char *)replied.ptr, "");
-    assert_false(cacher_hit(cacher, 0, KEY, &item));
+    assert_false(cacher_hit(cacher, cacher_place(cacher, 0, KEY), KEY, &item));
     run("GET", NULL);
     assert_string_equal((char *)replied.ptr, "");
     cacher_on(cacher, &(struct cache_msg){.kind = CACHE_MSG_FLUSHED, .epoch = EPOCH, .txn = last(CACHE_MSG_FLUSH)->txn, .version = 8, .key = KEY});

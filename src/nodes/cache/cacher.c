@@ -71,8 +71,10 @@ static bool is_readable(uint8_t state)
 /* A clean line whose time to live is over by this clock, which counted from when it was asked for: memory may have the value still. It is no answer. */
 static bool is_over(const struct cacher *c, const struct line *l)
 {
-    uint64_t end = lines_item(l).expire_ms;
-    return (l->state == MESI_S || l->state == MESI_E) && line_flight(l) == NULL && end != 0 && end <= c->now_ms;
+    if (!(l->bits & LINE_DUE) || (l->state != MESI_S && l->state != MESI_E) || line_flight(l) != NULL) {
+        return false;
+    }
+    return lines_item(l).expire_ms <= c->now_ms;
 }
 
 static bool has_waiters(const struct line *l)
@@ -80,19 +82,20 @@ static bool has_waiters(const struct line *l)
     return line_flight(l) != NULL && !list_empty(&line_flight(l)->waiters);
 }
 
-bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item)
+bool cacher_hit(struct cacher *c, struct cache_place at, slice_t key, struct cache_item *item)
 {
-    if (!lease_lives(c, &c->groups[group])) {
+    struct cacher_group *g = &c->groups[at.group];
+    if (!lease_lives(c, g)) {
         return false;
     }
-    struct line *l = line_find(c, group, key);
+    struct line *l = line_find_at(c, at, key);
     if (l == NULL || !is_readable(l->state) || has_waiters(l) || is_over(c, l)) {
         return false;
     }
     lines_touch(&c->lines, l);
     line_use(l, c->now_s);
     *item = line_item(c, l);
-    c->groups[group].wanted_ms = c->now_ms;
+    g->wanted_ms = c->now_ms;
     c->stats.hits++;
     return true;
 }
@@ -379,13 +382,18 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
 
 void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie)
 {
-    struct cacher_group *g = &c->groups[group];
+    cacher_op_at(c, cacher_place(c, group, key), key, op, access, cookie);
+}
+
+void cacher_op_at(struct cacher *c, struct cache_place at, slice_t key, slice_t op, enum cache_access access, uint64_t cookie)
+{
+    struct cacher_group *g = &c->groups[at.group];
     if (g->lease_end_ms != 0 && !lease_lives(c, g)) {
-        lease_end(c, group);
+        lease_end(c, at.group);
     }
     g->wanted_ms = c->now_ms;
-    uint32_t used_s = cache_op_peeks(op) ? c->now_s - cacher_idle_s(c, group, key) : c->now_s;
-    struct line *l = line_find(c, group, key);
+    uint32_t used_s = cache_op_peeks(op) ? c->now_s - cacher_idle_s(c, at.group, key) : c->now_s;
+    struct line *l = line_find_at(c, at, key);
     if (l != NULL && is_over(c, l)) {
         cacher_step(c, l, MESI_EVICT, NULL, NULL);
         l = NULL;
@@ -394,7 +402,7 @@ void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum c
     c->stats.hits += access == CACHE_READS && hit;
     c->stats.misses += access == CACHE_READS && !hit;
     if (l == NULL) {
-        l = line_make(c, group, key);
+        l = line_make(c, at.group, key);
     } else {
         lines_touch(&c->lines, l);
     }

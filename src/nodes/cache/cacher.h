@@ -49,12 +49,16 @@ void cacher_free(struct cacher *c);
 
 /* now_ms: the node's clock, never going back; wall_ms: Unix time. Set before the calls of a turn. */
 void cacher_clock(struct cacher *c, uint64_t now_ms, uint64_t wall_ms);
+/* Where a key's line is looked for: its group and hash, the same for the cacher's life. Made once for a command that needs it more than once. */
+struct cache_place { uint32_t group, hash; };
+struct cache_place cacher_place(const struct cacher *c, uint32_t group, slice_t key);
 /* True: the line can be read here and now, *item is borrowed until the next call. */
-bool cacher_hit(struct cacher *c, uint32_t group, slice_t key, struct cache_item *item);
+bool cacher_hit(struct cacher *c, struct cache_place at, slice_t key, struct cache_item *item);
 /* The key will be asked for soon: what a look-up needs of memory is asked for now, so that it need not be waited for. Changes nothing else. */
-void cacher_expect(struct cacher *c, uint32_t group, slice_t key);
+void cacher_expect(struct cacher *c, struct cache_place at);
 /* Runs an op on a key: the reply comes through io.reply with this cookie, perhaps during the call. */
 void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
+void cacher_op_at(struct cacher *c, struct cache_place at, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
 /* The client of a waiting op is gone: it is not answered, and a write that did not leave yet is not done. */
 bool cacher_cancel(struct cacher *c, uint64_t cookie); /* false: it does not wait here */
 /* A write of io.write has ended; its reply was taken care of. before, version: of the value, before and after it; seq: of the home's word about it, in its

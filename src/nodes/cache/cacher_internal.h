@@ -98,6 +98,7 @@ struct cacher {
 
 /* cacher_lines.c */
 struct line *line_find(struct cacher *c, uint32_t group, slice_t key);
+struct line *line_find_at(struct cacher *c, struct cache_place at, slice_t key);
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key);
 void line_free(struct cacher *c, struct line *l);
 void line_set_state(struct cacher *c, struct line *l, uint8_t state);   /* and counts it */

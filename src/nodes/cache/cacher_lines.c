@@ -7,14 +7,24 @@
 
 enum { CROWD_LINES_MIN = 8, CROWD_BYTES_MIN = 64 * 1024 };
 
+struct cache_place cacher_place(const struct cacher *c, uint32_t group, slice_t key)
+{
+    return (struct cache_place){group, lines_hash(&c->lines, group, key)};
+}
+
 struct line *line_find(struct cacher *c, uint32_t group, slice_t key)
 {
-    struct line *l = lines_find(&c->lines, group, key);
+    return line_find_at(c, cacher_place(c, group, key), key);
+}
+
+struct line *line_find_at(struct cacher *c, struct cache_place at, slice_t key)
+{
+    struct line *l = lines_find_hashed(&c->lines, at.hash, at.group, key);
     if (l == NULL) {
         return NULL;
     }
     bool stable = line_flight(l) == NULL && l->state != MESI_M;
-    if (stable && l->life != c->groups[group].life) { /* its lease is over: it has been I since (lines_lapse), with nobody who looked */
+    if (stable && l->life != c->groups[at.group].life) { /* its lease is over: it has been I since (lines_lapse), with nobody who looked */
         const struct mesi_cell *cell = &MESI_TABLE[l->state][MESI_LOST];
         syn_assert(cell->next < CELL_UNREAD && cell->next == MESI_I);
         line_free(c, l);
@@ -64,9 +74,9 @@ void lines_lapse(struct cacher *c, uint32_t group)
     g->life++;
 }
 
-void cacher_expect(struct cacher *c, uint32_t group, slice_t key)
+void cacher_expect(struct cacher *c, struct cache_place at)
 {
-    lines_expect(&c->lines, &c->guess, group, key);
+    lines_expect(&c->lines, &c->guess, at.hash);
 }
 
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key)

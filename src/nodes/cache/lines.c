@@ -129,14 +129,18 @@ static void bucket_merge(struct lines *s)
     }
 }
 
-static uint32_t name_hash(const struct lines *s, uint32_t group, slice_t key)
+uint32_t lines_hash(const struct lines *s, uint32_t group, slice_t key)
 {
     return (uint32_t)hash_bytes(s->o.hash_key ^ group, key);
 }
 
 struct line *lines_find(const struct lines *s, uint32_t group, slice_t key)
 {
-    uint32_t hash = name_hash(s, group, key);
+    return lines_find_hashed(s, lines_hash(s, group, key), group, key);
+}
+
+struct line *lines_find_hashed(const struct lines *s, uint32_t hash, uint32_t group, slice_t key)
+{
     for (uint32_t at = *bucket_at(s, bucket_of(s, hash)); at != LINES_NONE;) {
         struct line *l = line_at(s, at);
         if (l->hash == hash && l->group == group && slice_eq(line_key(l), key)) {
@@ -148,13 +152,13 @@ struct line *lines_find(const struct lines *s, uint32_t group, slice_t key)
 }
 
 /* First the line, which the bucket names; its key when the line has come. */
-void lines_expect(const struct lines *s, struct line_guess *g, uint32_t group, slice_t key)
+void lines_expect(const struct lines *s, struct line_guess *g, uint32_t hash)
 {
     uint32_t *place = &g->at[g->next++ % GUESSES], at = *place;
     if (at < s->n_chunks * CHUNK_LINES && s->chunks[at / CHUNK_LINES] != NULL) {
         __builtin_prefetch(line_at(s, at)->block);
     }
-    *place = *bucket_at(s, bucket_of(s, name_hash(s, group, key)));
+    *place = *bucket_at(s, bucket_of(s, hash));
     if (*place != LINES_NONE) {
         __builtin_prefetch(line_at(s, *place));
     }
@@ -247,7 +251,7 @@ static void slot_give(struct lines *s, uint32_t at)
 struct line *lines_insert(struct lines *s, uint32_t group, slice_t key)
 {
     syn_assert(group <= UINT16_MAX && key.len <= UINT16_MAX);
-    uint32_t at = slot_take(s), hash = name_hash(s, group, key);
+    uint32_t at = slot_take(s), hash = lines_hash(s, group, key);
     struct line *l = line_at(s, at);
     *l = (struct line){.hash = hash, .group = (uint16_t)group, .key_len = (uint16_t)key.len};
     l->block = slab_alloc(&s->slab, key.len);

@@ -62,6 +62,16 @@ uint32_t cache_group(const struct node *n, slice_t key)
     return name_group(key, n->opt.groups);
 }
 
+struct cache_place cache_place(const struct node *n, slice_t key)
+{
+    return cacher_place(n->cache.cacher, cache_group(n, key), key);
+}
+
+struct cache_place call_place(const struct call *c)
+{
+    return c->placed ? c->place : cache_place(c->n, c->argv[1]);
+}
+
 bool cache_key_ok(struct call *c, slice_t key)
 {
     if (key.len > LIMIT_KEY_BYTES) {
@@ -191,7 +201,9 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
         }
         return;
     }
-    slice_t key = argv[cache_op_is_object(argv[0]) ? 2 : 1];
+    bool is_object = cache_op_is_object(argv[0]);
+    slice_t key = argv[is_object ? 2 : 1];
+    struct cache_place at = argv == c->argv && !is_object ? call_place(c) : cache_place(c->n, key);
     c->later = true;
     uint64_t cookie = ask_new(c->n, c->conn->id, c->slot, access == CACHE_WRITES, join, part);
     if (access == CACHE_READS && track_wants(c->conn)) {
@@ -202,7 +214,7 @@ void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cac
         a->key_len = (uint32_t)key.len;
     }
     d->writer = c->conn->id;
-    cacher_op(c->n->cache.cacher, cache_group(c->n, key), key, buf_slice(&d->op), access, cookie);
+    cacher_op_at(c->n->cache.cacher, at, key, buf_slice(&d->op), access, cookie);
     d->writer = 0;
 }
 

@@ -78,6 +78,8 @@ struct cache_doors {
 };
 
 uint32_t cache_group(const struct node *n, slice_t key);
+struct cache_place cache_place(const struct node *n, slice_t key);
+struct cache_place call_place(const struct call *c);        /* of argv[1] */
 bool cache_key_ok(struct call *c, slice_t key);
 /* The command argv, of one key, on its line; the reply goes to the call, or to part `part` of join. */
 void cache_submit(struct call *c, const slice_t *argv, uint32_t argc, struct cache_join *join, uint32_t part);

@@ -263,7 +263,7 @@ static void round_ask(struct node *n, struct lease_wait *w)
 static bool line_says_absent(struct node *n, const struct lease_wait *w)
 {
     struct cache_item item;
-    return cacher_hit(n->cache.cacher, w->group, lease_key(w), &item) && !item.exists;
+    return cacher_hit(n->cache.cacher, cacher_place(n->cache.cacher, w->group, lease_key(w)), lease_key(w), &item) && !item.exists;
 }
 
 static void parked_look(struct node *n, struct lease_wait *w)

@@ -22,7 +22,7 @@ void handle_cache_get(struct call *c)
         return;
     }
     cache_stay_awake(c->n);
-    if (cacher_hit(c->n->cache.cacher, cache_group(c->n, c->argv[1]), c->argv[1], &item)) {
+    if (cacher_hit(c->n->cache.cacher, call_place(c), c->argv[1], &item)) {
         if (item.exists) {
             resp_bulk(c->reply, item.value);
         } else {

@@ -71,13 +71,13 @@ static void submit_fill(struct call *c, enum cache_multi multi, uint64_t token, 
 static bool answered_here(struct call *c, slice_t key)
 {
     struct cache_item item;
-    uint32_t group = cache_group(c->n, key);
-    if (!cacher_hit(c->n->cache.cacher, group, key, &item) || !item.exists) {
+    struct cache_place at = cache_place(c->n, key);
+    if (!cacher_hit(c->n->cache.cacher, at, key, &item) || !item.exists) {
         return false;
     }
     struct buf value = {0};
     resp_bulk(&value, item.value);
-    lease_put_hit(c->n, c->reply, group, key, buf_slice(&value));
+    lease_put_hit(c->n, c->reply, at.group, key, buf_slice(&value));
     buf_fini(&value);
     if (track_wants(c->conn)) {
         track_read(c->n, c->conn, key);

@@ -191,7 +191,7 @@ static void client_line(struct node *n, const struct conn *c, struct buf *out)
                     "redir=%lld resp=%d lib-name=%s lib-ver=%s\n",
                (unsigned long long)c->id, c->remote, c->name, (unsigned long long)(n->now_ms - c->opened_ms) / 1000,
                (unsigned long long)(n->now_ms - c->last_ms) / 1000, flags, (unsigned long long)c->unsent_bytes,
-               c->last_command ? c->last_command : "NULL", c->tracking ? (long long)c->track_redirect : -1, c->proto, c->lib_name, c->lib_ver);
+               c->last_command ? c->last_command->name : "NULL", c->tracking ? (long long)c->track_redirect : -1, c->proto, c->lib_name, c->lib_ver);
 }
 
 static void client_list(struct call *c)

@@ -297,7 +297,10 @@ void handle_unsubscribe(struct call *c)
 bool subscribed_refuses(struct call *c)
 {
     const command_fn allowed[] = {handle_subscribe, handle_unsubscribe, handle_ping, handle_quit, handle_reset};
-    bool may = !c->conn->subscribed || c->conn->proto == 3;
+    bool may = false;
+    if (!c->conn->subscribed || c->conn->proto == 3) {
+        return false;
+    }
     for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++) {
         may |= c->cmd->fn == allowed[i];
     }

@@ -374,35 +374,43 @@ bool call_alone(struct call *c)
     return !c->again;
 }
 
-void command_execute(struct node *n, struct conn *conn, const slice_t *argv, uint32_t argc, bool *again)
+/* A connection asks for one command more often than not. */
+static const struct command *find_again(const struct doors *d, const struct command *last, slice_t name)
 {
-    struct call c = {.n = n, .conn = conn, .argc = argc, .argv = argv, .reply = &n->doors->scratch};
-    buf_clear(c.reply);
-    c.cmd = command_find(n->doors, argv[0]);
-    c.slot = call_take_slot(conn);
+    return last != NULL && slice_ieq(name, last->name) ? last : command_find(d, name);
+}
+
+bool command_execute(struct call *c)
+{
+    struct node *n = c->n;
+    struct conn *conn = c->conn;
+    c->reply = &n->doors->scratch;
+    buf_clear(c->reply);
+    c->cmd = find_again(n->doors, conn->last_command, c->argv[0]);
+    c->slot = call_take_slot(conn);
     n->doors->total_commands++;
     conn->commands++;
-    if (c.cmd == NULL) {
-        unknown_command(&c);
-    } else if (!arity_ok(c.cmd, argc)) {
-        wrong_arity(&c);
-    } else if (!conn->authenticated && !(c.cmd->flags & CMD_NO_AUTH)) {
-        call_error(&c, "NOAUTH", "Authentication required.");
-    } else if (!subscribed_refuses(&c) && (!(c.cmd->flags & CMD_ALONE) || call_alone(&c))) {
-        conn->last_command = c.cmd->name;
-        c.cmd->fn(&c);
-        if (conn->caching != 0 && c.cmd->fn != handle_client) {
+    if (c->cmd == NULL) {
+        unknown_command(c);
+    } else if (!arity_ok(c->cmd, c->argc)) {
+        wrong_arity(c);
+    } else if (!conn->authenticated && !(c->cmd->flags & CMD_NO_AUTH)) {
+        call_error(c, "NOAUTH", "Authentication required.");
+    } else if (!subscribed_refuses(c) && (!(c->cmd->flags & CMD_ALONE) || call_alone(c))) {
+        conn->last_command = c->cmd;
+        c->cmd->fn(c);
+        if (conn->caching != 0 && c->cmd->fn != handle_client) {
             conn->caching = 0;
         }
     }
-    if (c.again) {
+    if (c->again) {
         conn->next_slot--;
-        *again = true;
-        return;
+        return true;
     }
-    if (!c.later) {
-        slice_t reply = buf_slice(c.reply);
+    if (!c->later) {
+        slice_t reply = buf_slice(c->reply);
         metrics_request(&n->metrics, METRIC_REQUEST_LOCAL, reply, 0);
-        conn_reply(n, conn, c.slot, reply);
+        conn_reply(n, conn, c->slot, reply);
     }
+    return false;
 }

@@ -283,9 +283,12 @@ static void conn_protocol_error(struct node *n, struct conn *c, const char *reas
     conn_refuse(n, c, http ? REFUSED_CROSS_PROTOCOL : REFUSED_RESP, "ERR", text);
 }
 
-/* Commands that were read before their turn, so that their lines come into the processor's cache while those before them are answered. */
+/* A short command that was read before its turn, and where its key is. */
+struct ahead_command { struct resp_short words; bool placed; struct cache_place place; };
+
+/* Commands are read ahead so that their lines come into the processor's cache while those before them are answered. */
 struct ahead {
-    struct resp_short ring[AHEAD];
+    struct ahead_command ring[AHEAD];
     uint32_t first, n;
     size_t end;  /* of those that were read */
     bool over;   /* what follows is not short: the connection's parser reads it when its turn comes */
@@ -296,36 +299,41 @@ _Static_assert((int)RESP_SHORT_WORDS <= LIMIT_PREAUTH_ARGS && (int)RESP_SHORT_BY
 static void read_ahead(struct node *n, struct ahead *a, slice_t data)
 {
     while (!a->over && a->n < AHEAD) {
-        struct resp_short *s = &a->ring[(a->first + a->n) % AHEAD];
-        a->over = !resp_short(slice_of(data.ptr + a->end, data.len - a->end), s);
+        struct ahead_command *k = &a->ring[(a->first + a->n) % AHEAD];
+        a->over = !resp_short(slice_of(data.ptr + a->end, data.len - a->end), &k->words);
         if (a->over) {
             break;
         }
-        if (s->argc > 1 && s->argv[0].len == 3) { /* GET, SET, DEL */
-            cacher_expect(n->cache.cacher, cache_group(n, s->argv[1]), s->argv[1]);
+        k->placed = k->words.argc > 1 && k->words.argv[0].len == 3; /* GET, SET, DEL */
+        if (k->placed) {
+            k->place = cache_place(n, k->words.argv[1]);
+            cacher_expect(n->cache.cacher, k->place);
         }
-        a->end += s->size;
+        a->end += k->words.size;
         a->n++;
     }
 }
 
-/* The next command and its size; argc 0: nothing to do. */
-struct next { const slice_t *argv; uint32_t argc; size_t size; };
-
-static enum resp_status read_next(struct node *n, struct conn *c, struct ahead *a, slice_t data, struct next *out, const char **reason)
+/* The next command into the call; argc 0: nothing to do. */
+static enum resp_status read_next(struct ahead *a, slice_t data, struct call *c, size_t *size, const char **reason)
 {
-    read_ahead(n, a, data);
+    struct resp_parser *p = &c->conn->resp;
+    read_ahead(c->n, a, data);
     if (a->n > 0) {
-        const struct resp_short *s = &a->ring[a->first++ % AHEAD];
+        const struct ahead_command *k = &a->ring[a->first++ % AHEAD];
         a->n--;
-        *out = (struct next){s->argv, s->argc, s->size};
+        c->argv = k->words.argv;
+        c->argc = k->words.argc;
+        c->placed = k->placed;
+        c->place = k->place;
+        *size = k->words.size;
         return RESP_OK;
     }
-    enum resp_status st = resp_parse(&c->resp, slice_of(data.ptr + a->end, data.len - a->end), &out->size, reason);
+    enum resp_status st = resp_parse(p, slice_of(data.ptr + a->end, data.len - a->end), size, reason);
     if (st == RESP_OK) {
-        out->argv = c->resp.argv;
-        out->argc = c->resp.argc;
-        a->end += out->size;
+        c->argv = p->argv;
+        c->argc = p->argc;
+        a->end += *size;
         a->over = false;
     }
     return st;
@@ -344,9 +352,10 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
             break;
         }
         c->alone = false;
-        struct next next;
+        struct call call = {.n = n, .conn = c};
+        size_t size = 0;
         const char *reason = NULL;
-        enum resp_status st = read_next(n, c, &ahead, data, &next, &reason);
+        enum resp_status st = read_next(&ahead, data, &call, &size, &reason);
         if (st == RESP_MORE) {
             break;
         }
@@ -354,16 +363,12 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
             conn_protocol_error(n, c, reason);
             return data.len;
         }
-        if (next.argc > 0) {
-            bool again = false;
-            command_execute(n, c, next.argv, next.argc, &again);
-            if (again) {
-                c->retry = !c->alone;
-                conn_pause(n, c);
-                break;
-            }
+        if (call.argc > 0 && command_execute(&call)) {
+            c->retry = !c->alone;
+            conn_pause(n, c);
+            break;
         }
-        at += next.size;
+        at += size;
     }
     return c->closing ? data.len : at;
 }

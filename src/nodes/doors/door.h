@@ -74,7 +74,7 @@ struct conn {
     uint32_t n_prefixes;
     struct list of_bcast;    /* cache_doors.bcast */
     uint8_t caching;         /* CLIENT CACHING, of the next command: 1 yes, 2 no */
-    const char *last_command;
+    const struct command *last_command; /* NULL: none yet */
     char name[64], lib_name[32], lib_ver[32], remote[64];
 };
 
@@ -104,6 +104,8 @@ struct call {
     uint64_t slot;
     uint32_t argc;
     const slice_t *argv;
+    bool placed;          /* where argv[1] is, as a key of the cache, is known: place */
+    struct cache_place place;
     struct buf *reply;    /* scratch; what a handler leaves here is sent unless `later` is set */
     bool later;           /* a request was submitted: it fills the slot */
     bool again;           /* not consumed: parse it again when the connection is resumed */
@@ -201,7 +203,8 @@ const struct command *command_find(const struct doors *d, slice_t name);
 uint32_t command_count(void);
 const struct command *command_at(uint32_t i);
 void door_done(struct node *n, struct request *r, slice_t reply); /* fills the connection's reply place */
-void command_execute(struct node *n, struct conn *c, const slice_t *argv, uint32_t argc, bool *again);
+/* Executes argv for c->conn; c has nothing else but what is known of its key. True: it was not consumed. */
+bool command_execute(struct call *c);
 
 /* Arguments (cmd_args.c): they set the error in the call and return false. */
 bool arg_u64(struct call *c, slice_t s, const char *what, uint64_t min, uint64_t max, uint64_t *out);

@@ -138,7 +138,7 @@ void http_command_as(struct http_call *h, const struct command *cmd, const slice
     struct call c = {.n = n, .conn = h->conn, .cmd = cmd, .argc = argc, .argv = argv, .reply = &n->doors->scratch, .slot = h->slot};
     buf_clear(c.reply);
     n->doors->total_commands++;
-    h->conn->last_command = c.cmd->name;
+    h->conn->last_command = c.cmd;
     conn_slot(h->conn, h->slot)->view = view;
     c.cmd->fn(&c);
     syn_assert(!c.again); /* only locks of a RESP connection's own session are put off */
