@@ -17,7 +17,7 @@ def worker(port, name, handled, until):
         for _, entries in r.xreadgroup(GROUP, name, {STREAM: '>'}, count=7, block=200) or []:
             for entry, fields in entries:
                 handled.append((entry, int(fields['number'])))
-                assert r.xack(STREAM, GROUP, entry) == 1
+                r.xack(STREAM, GROUP, entry)  # 0: the heir took it and was quicker
                 if len({number for _, number in handled}) == ORDERS:
                     until.set()
 
