@@ -54,8 +54,8 @@ struct cache_place { uint32_t group, hash; };
 struct cache_place cacher_place(const struct cacher *c, uint32_t group, slice_t key);
 /* True: the line can be read here and now, *item is borrowed until the next call. */
 bool cacher_hit(struct cacher *c, struct cache_place at, slice_t key, struct cache_item *item);
-/* The key will be asked for soon: what a look-up needs of memory is asked for now, so that it need not be waited for. Changes nothing else. */
-void cacher_expect(struct cacher *c, struct cache_place at);
+/* Keys with these hashes will be asked for soon: what that needs of memory is asked for now and together, so that it need not be waited for. Changes nothing. */
+void cacher_expect(const struct cacher *c, const uint32_t *hashes, uint32_t n);
 /* Runs an op on a key: the reply comes through io.reply with this cookie, perhaps during the call. */
 void cacher_op(struct cacher *c, uint32_t group, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);
 void cacher_op_at(struct cacher *c, struct cache_place at, slice_t key, slice_t op, enum cache_access access, uint64_t cookie);

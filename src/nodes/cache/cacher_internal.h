@@ -84,7 +84,6 @@ struct cacher {
     uint32_t now_s;          /* for line_use */
     struct cacher_group *groups;
     struct lines lines;
-    struct line_guess guess;
     uint64_t leaving_bytes;  /* of the lines in MI */
     struct list flights;
     uint64_t next_txn;

@@ -23,8 +23,8 @@ struct line *line_find_at(struct cacher *c, struct cache_place at, slice_t key)
     if (l == NULL) {
         return NULL;
     }
-    bool stable = line_flight(l) == NULL && l->state != MESI_M;
-    if (stable && l->life != c->groups[at.group].life) { /* its lease is over: it has been I since (lines_lapse), with nobody who looked */
+    if (l->life != c->groups[at.group].life && l->state != MESI_M && line_flight(l) == NULL) {
+        /* Its lease is over: it has been I since (lines_lapse), with nobody who looked. */
         const struct mesi_cell *cell = &MESI_TABLE[l->state][MESI_LOST];
         syn_assert(cell->next < CELL_UNREAD && cell->next == MESI_I);
         line_free(c, l);
@@ -74,9 +74,9 @@ void lines_lapse(struct cacher *c, uint32_t group)
     g->life++;
 }
 
-void cacher_expect(struct cacher *c, struct cache_place at)
+void cacher_expect(const struct cacher *c, const uint32_t *hashes, uint32_t n)
 {
-    lines_expect(&c->lines, &c->guess, at.hash);
+    lines_expect(&c->lines, hashes, n);
 }
 
 struct line *line_make(struct cacher *c, uint32_t group, slice_t key)
@@ -103,9 +103,8 @@ void line_drop(struct cacher *c, struct line *l)
 void line_put(struct cacher *c, struct line *l, const struct cache_item *it)
 {
     struct cache_item item = *it;
-    struct cache_item was = lines_item(l);
-    if (item.guard.len == 0 && item.exists) {
-        item.guard = was.guard;
+    if (item.guard.len == 0 && item.exists && (l->bits & LINE_GUARD)) {
+        item.guard = lines_item(l).guard;
     }
     lines_put(&c->lines, l, &item);
 }

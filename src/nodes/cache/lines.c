@@ -151,16 +151,23 @@ struct line *lines_find_hashed(const struct lines *s, uint32_t hash, uint32_t gr
     return NULL;
 }
 
-/* First the line, which the bucket names; its key when the line has come. */
-void lines_expect(const struct lines *s, struct line_guess *g, uint32_t hash)
+/* Each step needs of memory what the one before has asked for, and has asked for all of it before it waits for any. */
+void lines_expect(const struct lines *s, const uint32_t *hashes, uint32_t n)
 {
-    uint32_t *place = &g->at[g->next++ % GUESSES], at = *place;
-    if (at < s->n_chunks * CHUNK_LINES && s->chunks[at / CHUNK_LINES] != NULL) {
-        __builtin_prefetch(line_at(s, at)->block);
+    for (uint32_t i = 0; i < n; i++) {
+        __builtin_prefetch(bucket_at(s, bucket_of(s, hashes[i])));
     }
-    *place = *bucket_at(s, bucket_of(s, hash));
-    if (*place != LINES_NONE) {
-        __builtin_prefetch(line_at(s, *place));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = *bucket_at(s, bucket_of(s, hashes[i]));
+        if (at != LINES_NONE) {
+            __builtin_prefetch(line_at(s, at));
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = *bucket_at(s, bucket_of(s, hashes[i]));
+        if (at != LINES_NONE) {
+            __builtin_prefetch(line_at(s, at)->block);
+        }
     }
 }
 
@@ -336,7 +343,8 @@ static void write_item(uint8_t *p, uint8_t bits, const struct cache_item *item)
 void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
 {
     enum { ITEM_BITS = LINE_EXISTS | LINE_HELD | LINE_DUE | LINE_GUARD };
-    struct cache_item it = *item, was = lines_item(l);
+    struct cache_item it = *item;
+    size_t guard_was = l->bits & LINE_GUARD ? lines_item(l).guard.len : 0;
     syn_assert(it.guard.len <= UINT16_MAX && it.value.len < 1u << 23);
     bool guarded = it.guard.len > 0;
     if (!it.exists) {
@@ -346,7 +354,7 @@ void lines_put(struct lines *s, struct line *l, const struct cache_item *item)
     uint8_t bits = (uint8_t)((it.exists ? LINE_EXISTS : 0) | (it.exists || guarded ? LINE_HELD : 0) | (it.expire_ms != 0 ? LINE_DUE : 0) | (guarded ? LINE_GUARD : 0));
     uint8_t other = (uint8_t)(l->bits & ~ITEM_BITS);
     s->bytes -= lines_cost(l);
-    if (bits != (l->bits & ITEM_BITS) || was.guard.len != it.guard.len || was.value.len != it.value.len) {
+    if (bits != (l->bits & ITEM_BITS) || guard_was != it.guard.len || l->value_len != it.value.len) {
         size_t size = l->key_len + (bits & LINE_DUE ? DUE_BYTES : 0u) + (guarded ? GUARD_BYTES + it.guard.len : 0) + it.value.len;
         uint8_t *block = slab_alloc(&s->slab, size);
         write_bytes(block, line_key(l));

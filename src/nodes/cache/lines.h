@@ -93,10 +93,8 @@ struct lines {
 
 void lines_init(struct lines *s, const struct lines_options *o);
 void lines_fini(struct lines *s);                        /* aside is not freed */
-/* Fetches where a key's line may be into the processor's cache, and the key of the one guessed a few calls ago; see cacher_expect. */
-enum { GUESSES = 4 };
-struct line_guess { uint32_t at[GUESSES]; uint32_t next; };
-void lines_expect(const struct lines *s, struct line_guess *g, uint32_t hash);
+/* Fetches the lines of these hashes into the processor's cache; see cacher_expect. */
+void lines_expect(const struct lines *s, const uint32_t *hashes, uint32_t n);
 uint32_t lines_hash(const struct lines *s, uint32_t group, slice_t key);
 struct line *lines_find(const struct lines *s, uint32_t group, slice_t key);
 struct line *lines_find_hashed(const struct lines *s, uint32_t hash, uint32_t group, slice_t key); /* hash: lines_hash of them */

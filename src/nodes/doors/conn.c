@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, CLOSE_MS = 2000, AHEAD = 8 };
+enum { SLOTS_FIRST = 4, PAUSE_OUTPUT_BYTES = 1024 * 1024, CLOSE_MS = 2000, AHEAD = 16 };
 
 static bool conn_eq(const struct map_node *m, const void *key)
 {
@@ -283,13 +283,10 @@ static void conn_protocol_error(struct node *n, struct conn *c, const char *reas
     conn_refuse(n, c, http ? REFUSED_CROSS_PROTOCOL : REFUSED_RESP, "ERR", text);
 }
 
-/* A short command that was read before its turn, and where its key is. */
-struct ahead_command { struct resp_short words; bool placed; struct cache_place place; };
-
-/* Commands are read ahead so that their lines come into the processor's cache while those before them are answered. */
+/* Short commands that were read before their turn, so that the lines of all their keys come into the processor's cache at once. */
 struct ahead {
-    struct ahead_command ring[AHEAD];
-    uint32_t first, n;
+    struct ahead_command { struct resp_short words; bool placed; struct cache_place place; } commands[AHEAD];
+    uint32_t next, n;
     size_t end;  /* of those that were read */
     bool over;   /* what follows is not short: the connection's parser reads it when its turn comes */
 };
@@ -298,19 +295,23 @@ _Static_assert((int)RESP_SHORT_WORDS <= LIMIT_PREAUTH_ARGS && (int)RESP_SHORT_BY
 
 static void read_ahead(struct node *n, struct ahead *a, slice_t data)
 {
-    while (!a->over && a->n < AHEAD) {
-        struct ahead_command *k = &a->ring[(a->first + a->n) % AHEAD];
-        a->over = !resp_short(slice_of(data.ptr + a->end, data.len - a->end), &k->words);
-        if (a->over) {
+    uint32_t hashes[AHEAD], n_hashes = 0;
+    a->next = 0;
+    for (a->n = 0; !a->over && a->n < AHEAD; a->n++) {
+        struct ahead_command *k = &a->commands[a->n];
+        if (!resp_short(slice_of(data.ptr + a->end, data.len - a->end), &k->words)) {
+            a->over = true;
             break;
         }
+        a->end += k->words.size;
         k->placed = k->words.argc > 1 && k->words.argv[0].len == 3; /* GET, SET, DEL */
         if (k->placed) {
             k->place = cache_place(n, k->words.argv[1]);
-            cacher_expect(n->cache.cacher, k->place);
+            hashes[n_hashes++] = k->place.hash;
         }
-        a->end += k->words.size;
-        a->n++;
+    }
+    if (n_hashes > 1) {
+        cacher_expect(n->cache.cacher, hashes, n_hashes);
     }
 }
 
@@ -318,10 +319,11 @@ static void read_ahead(struct node *n, struct ahead *a, slice_t data)
 static enum resp_status read_next(struct ahead *a, slice_t data, struct call *c, size_t *size, const char **reason)
 {
     struct resp_parser *p = &c->conn->resp;
-    read_ahead(c->n, a, data);
-    if (a->n > 0) {
-        const struct ahead_command *k = &a->ring[a->first++ % AHEAD];
-        a->n--;
+    if (a->next == a->n) {
+        read_ahead(c->n, a, data);
+    }
+    if (a->next < a->n) {
+        const struct ahead_command *k = &a->commands[a->next++];
         c->argv = k->words.argv;
         c->argc = k->words.argc;
         c->placed = k->placed;
@@ -343,7 +345,7 @@ static size_t resp_door_data(struct node *n, struct conn *c, slice_t data)
 {
     size_t at = 0;
     struct ahead ahead;
-    ahead.first = ahead.n = 0;
+    ahead.next = ahead.n = 0;
     ahead.end = 0;
     ahead.over = !resp_parser_is_idle(&c->resp);
     while (at < data.len && !c->closing) {
