@@ -355,8 +355,10 @@ static void op_on_line(struct cacher *c, struct line *l, slice_t op, enum cache_
     if (act & ACT_DO) {
         run(c, l, op, cookie);
         if (take_change(c, l)) {
-            line_set_state(c, l, cell->next);
-            line_set_dirty(c, l, true);
+            if (l->state != cell->next) { /* else it is dirty already */
+                line_set_state(c, l, cell->next);
+                line_set_dirty(c, l, true);
+            }
             tell_gone(c, l);
         }
         return;
