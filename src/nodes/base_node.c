@@ -293,7 +293,7 @@ static uint64_t node_next_deadline(const struct node *n)
         uint64_t d = g->hosted ? group_deadline(n, g) : UINT64_MAX;
         at = d < at ? d : at;
     }
-    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n), doors_queue_deadline(n), cache_deadline(n)};
+    uint64_t others[] = {links_deadline(n), wheel_next_ms(&n->wheel), doors_deadline(n), doors_queue_deadline(n), cache_deadline(n), route_deadline(n)};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         at = others[i] < at ? others[i] : at;
     }

@@ -203,6 +203,7 @@ static void lease_proposed(struct node *n, struct group_cache *q, slice_t key)
 {
     if (n->opt.cache_back) {
         buf_put_u64(&q->leasing, hash_bytes(n->hash_key, key));
+        home_unreserve(q->home, key);
     }
 }
 

@@ -155,12 +155,19 @@ void cache_vouched(struct node *n, struct node_group *g, slice_t query)
     }
 }
 
+static void home_settled(void *arg)
+{
+    struct group_cache *q = arg;
+    q->n->parked_retry_ms = 0;
+}
+
 struct home_io cache_home_asks(struct group_cache *q)
 {
     struct home_io io = {.arg = q, .send = home_send, .lookup = home_lookup, .flush = home_flush, .fence = home_fence, .hold = home_hold, .vouch = home_vouch};
     if (q->n->opt.cache_back) {
         io.filling = home_filling;
         io.unfill = home_unfill;
+        io.settled = home_settled;
     }
     return io;
 }

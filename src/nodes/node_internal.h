@@ -70,6 +70,7 @@ struct request {
     enum request_kind kind;
     enum request_state state;
     bool waits;                /* may be answered much later (WAIT): its sequence is counted apart */
+    bool not_ready;            /* is what a leader said of it last */
     uint32_t uncertain;        /* how often it was sent or proposed without a word that it was not done: it may have happened */
     uint64_t wait_ms;
     node_id_t sent_to;
@@ -312,6 +313,7 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
 void route_leader_changed(struct node *n, struct node_group *g);
 void route_peer_lost(struct node *n, node_id_t peer);
 void route_timers(struct node *n);
+uint64_t route_deadline(const struct node *n); /* of those that are parked; the wheel has its own */
 void request_again(struct node *n, uint64_t seq);
 void request_park(struct node *n, uint64_t seq);
 void request_withdraw_claim(struct node *n, uint64_t seq); /* a claim that waits is answered soon, empty unless it was granted */

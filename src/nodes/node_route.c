@@ -18,7 +18,7 @@
 
 /* Young messages that the disk has not taken: beyond this a group takes no more until it has. */
 enum { LOW_BYTES_MAX = 6 * 1024 * 1024 /* of a segment of 16 MiB */, LOW_ENTRY_BYTES = 512 };
-enum { PARKED_RETRY_MS = 10, REQUEST_KEEP_BYTES = 4096 };
+enum { PARKED_RETRY_MS = 10, SETTLING_RETRY_MS = 2, SETTLING_RETRIES = 8, REQUEST_KEEP_BYTES = 4096 };
 
 static bool request_eq(const struct map_node *m, const void *key)
 {
@@ -188,6 +188,7 @@ static void route_here(struct node *n, struct node_group *g, struct request *r)
     if (st == FORWARD_FULL || st == FORWARD_BUSY) {
         route_not_taken(n, r, st);
     } else {
+        r->not_ready = st == FORWARD_NOT_READY;
         request_set_state(n, r, REQUEST_PARKED);
     }
 }
@@ -274,6 +275,12 @@ void route_no_leader(const struct node *n, struct buf *b)
     }
 }
 
+/* Was it told to come again when the owners of its keys have given them up? Also said by a leader that has just begun. */
+static bool is_settling(const struct request *r)
+{
+    return r->not_ready && r->kind == REQUEST_WRITE && r->payload.ptr[0] == SERVICE_CACHE && r->payload.ptr[1] != CACHE_ENTRY_BATCH;
+}
+
 static void request_give_up(struct node *n, struct request *r)
 {
     if (r->uncertain) {
@@ -281,6 +288,8 @@ static void request_give_up(struct node *n, struct request *r)
             route_cancel_waiter(n, r);
         }
         request_fail(n, r, "UNCERTAIN", "no answer in time: it may or may not have happened; ask again with the same IDEM id, or look");
+    } else if (is_settling(r) && group_leader_hint(n, &n->groups[r->group]) != 0) {
+        request_fail(n, r, "BUSY", "the nodes that own its keys have not given them up in time, or their leader has just begun: nothing was done, retry");
     } else {
         struct buf b = {0};
         route_no_leader(n, &b);
@@ -317,6 +326,11 @@ void route_timers(struct node *n)
         n->parked_retry_ms = n->now_ms + PARKED_RETRY_MS;
         route_retry_parked(n);
     }
+}
+
+uint64_t route_deadline(const struct node *n)
+{
+    return n->n_parked > 0 ? n->parked_retry_ms : UINT64_MAX;
 }
 
 void request_answer(struct node *n, uint64_t seq, slice_t reply)
@@ -363,7 +377,12 @@ void request_refused(struct node *n, uint64_t seq, enum forward_status status, n
         /* fall through */
     case FORWARD_NOT_READY:
         if (current) {
+            r->not_ready = status == FORWARD_NOT_READY;
             request_set_state(n, r, REQUEST_PARKED);
+            uint64_t soon = n->now_ms + SETTLING_RETRY_MS; /* an owner takes one round and one flush */
+            if (is_settling(r) && r->tries < SETTLING_RETRIES && soon < n->parked_retry_ms) {
+                n->parked_retry_ms = soon;
+            }
         }
         return;
     case FORWARD_BUSY:

@@ -233,6 +233,7 @@ static uint64_t key_digest(struct view *v, const struct home *h, uint8_t key, co
         x = mix(mix(x, slot(h, k->awaited_slot, as)), txn_of(v, h->holders[k->awaited_slot].node - 1, key, k->awaited_txn));
     }
     x = k->writes > 0 ? mix(x, version_of(v, key, k->newest)) : x;
+    x = k->reserved != NULL ? mix(x, k->reserved->until_ms) : x;
     list_each(it, (struct list *)&k->asking) {
         const struct asking *a = CONTAINER_OF(it, struct asking, link);
         x = mix(mix(x, slot(h, a->slot, as) << 8 | a->kind), txn_of(v, h->holders[a->slot].node - 1, key, a->txn));

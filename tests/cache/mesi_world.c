@@ -254,7 +254,7 @@ static void home_open(struct world *w, uint8_t node)
     }
     w->home_refs[at] = (struct world_ref){w, (uint8_t)at};
     struct home_options o = {.epoch = ++w->epoch, .lease_ms = WORLD_LEASE_MS, .hash_key = 2, .back = w->o.back, .keys_max = w->o.directory};
-    struct home_io io = {&w->home_refs[at], from_home, lookup, on_flush, on_fence, on_hold, on_vouch, on_release, NULL, NULL, NULL};
+    struct home_io io = {&w->home_refs[at], from_home, lookup, on_flush, on_fence, on_hold, on_vouch, on_release, NULL, NULL, NULL, NULL};
     w->home_node[at] = node;
     w->homes[at] = home_new(&o, &io, w->now_ms, holders, n);
     home_timers(w->homes[at]);

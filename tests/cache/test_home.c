@@ -86,10 +86,18 @@ static void lease(node_id_t node, uint64_t listen_seq)
     home_vouched(home, now_ms);
 }
 
+static uint32_t settlings;
+
+static void on_settled(void *arg)
+{
+    (void)arg;
+    settlings++;
+}
+
 static void home_is(bool back, const node_id_t *holders, uint32_t n)
 {
     struct home_options o = {.epoch = EPOCH, .lease_ms = LEASE_MS, .back = back, .unholds = true};
-    struct home_io io = {NULL, send, lookup, flush, fence, hold, vouch, release, on_written, NULL, NULL};
+    struct home_io io = {NULL, send, lookup, flush, fence, hold, vouch, release, on_written, NULL, NULL, on_settled};
     if (home != NULL) {
         home_free(home);
     }
@@ -451,6 +459,111 @@ static void test_an_owner_that_does_not_hear_of_an_expiry_is_fenced_off(void **s
     assert_int_equal(released, 9);
 }
 
+static void asks_to_own(node_id_t node, uint64_t txn)
+{
+    say(node, (struct cache_msg){.kind = CACHE_MSG_GETX, .txn = txn, .key = SLICE_LIT("k")});
+}
+
+/* ONE owns the key, a command over several keys wants it, and TWO wants to own it. */
+static void reserve(void)
+{
+    own();
+    settlings = 0;
+    assert_false(home_settle(home, SLICE_LIT("k")));
+    assert_int_equal(count(ONE, CACHE_MSG_INV), 1);
+    asks_to_own(TWO, 2);
+    assert_int_equal(settlings, 0);
+    dirty_answer(CACHE_MSG_INV, 7);
+    home_flushed(home, ONE, SLICE_LIT("k"), 5, 8);
+    assert_true(settlings > 0);
+    read_by_two();
+    asks_to_own(TWO, 3);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+}
+
+static void test_a_key_that_a_command_waits_for_has_no_new_owner(void **state)
+{
+    (void)state;
+    uint64_t seq;
+    reserve();
+    assert_true(home_settle(home, SLICE_LIT("k")));
+    home_proposed(home, TWO, SLICE_LIT("k")); /* of a node by itself: the command still waits */
+    home_applied(home, SLICE_LIT("k"), 9);
+    home_close(home, 9);
+    assert_false(home_owned(home, TWO, SLICE_LIT("k"), 9, &seq));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    assert_true(home_settle(home, SLICE_LIT("k")));
+    home_proposed(home, 0, SLICE_LIT("k"));
+    home_applied(home, SLICE_LIT("k"), 10);
+    home_close(home, 10);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    assert_false(home_owned(home, 0, SLICE_LIT("k"), 10, &seq));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+}
+
+static void test_a_command_that_does_not_come_again_holds_a_key_for_a_short_time(void **state)
+{
+    (void)state;
+    reserve();
+    now_ms += 100;
+    home_clock(home, now_ms);
+    assert_true(home_settle(home, SLICE_LIT("k"))); /* that does not make it longer */
+    uint64_t over = home_deadline(home);
+    assert_true(over > now_ms && over < now_ms + LEASE_MS / 2);
+    now_ms = over - 1;
+    home_clock(home, now_ms);
+    home_timers(home);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    now_ms = over;
+    home_clock(home, now_ms);
+    home_timers(home);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+    struct home_key_info info;
+    home_info(home, SLICE_LIT("k"), &info);
+    assert_int_equal(info.owner, TWO);
+}
+
+/* Commands one after the other, each proposed before the last is done: when the time of the key is over, further ones wait for who waited all the time. */
+static void test_commands_do_not_starve_owners(void **state)
+{
+    (void)state;
+    uint64_t seq;
+    reserve();
+    assert_true(home_settle(home, SLICE_LIT("k")));
+    home_proposed(home, 0, SLICE_LIT("k"));
+    assert_true(home_settle(home, SLICE_LIT("k")));
+    now_ms = home_deadline(home);
+    home_clock(home, now_ms);
+    home_timers(home);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    assert_false(home_settle(home, SLICE_LIT("k")));
+    home_applied(home, SLICE_LIT("k"), 10);
+    home_close(home, 10);
+    home_owned(home, 0, SLICE_LIT("k"), 10, &seq);
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+    assert_false(home_settle(home, SLICE_LIT("k")));
+    assert_int_equal(count(TWO, CACHE_MSG_INV), 1);
+}
+
+/* Nothing else is known of it: it is forgotten when it is free again, and not before. */
+static void test_a_key_that_is_reserved_is_not_forgotten(void **state)
+{
+    (void)state;
+    struct home_stats stats;
+    own();
+    assert_true(home_settle(home, SLICE_LIT("other")));
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_FLUSH, .txn = 1, .version = 7, .key = SLICE_LIT("other")});
+    home_flushed(home, TWO, SLICE_LIT("other"), 1, 0);
+    say(TWO, (struct cache_msg){.kind = CACHE_MSG_GETS, .txn = 2, .key = SLICE_LIT("other")});
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 0);
+    home_unreserve(home, SLICE_LIT("other"));
+    assert_int_equal(count(TWO, CACHE_MSG_DATA), 1);
+    assert_true(home_settle(home, SLICE_LIT("third")));
+    home_unreserve(home, SLICE_LIT("third"));
+    home_stats(home, &stats);
+    assert_int_equal(stats.keys, 2);
+}
+
 static void test_nobody_is_dirty_when_writes_go_through(void **state)
 {
     (void)state;
@@ -479,6 +592,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_an_owner_wrote_before_is_not_passed_on, begin, end),
         cmocka_unit_test_setup_teardown(test_what_the_log_does_not_take_is_not_passed_on, begin, end),
         cmocka_unit_test_setup_teardown(test_an_owner_that_does_not_hear_of_an_expiry_is_fenced_off, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_key_that_a_command_waits_for_has_no_new_owner, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_command_that_does_not_come_again_holds_a_key_for_a_short_time, begin, end),
+        cmocka_unit_test_setup_teardown(test_commands_do_not_starve_owners, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_key_that_is_reserved_is_not_forgotten, begin, end),
         cmocka_unit_test_setup_teardown(test_nobody_is_dirty_when_writes_go_through, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

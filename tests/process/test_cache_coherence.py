@@ -1,10 +1,11 @@
 """Coherence over nodes: what is written at one is read at all, the states of a line by CACHE.STATE, CACHE.INVALIDATE, and who is evicted."""
+import signal
 import threading
 import time
 
 from cache_history import Counters, Op, check
 from harness import CALM, Cluster, wait_for
-from resp import as_map, encode
+from resp import RespError, as_map, encode
 
 BACK = {**CALM, 'CACHE_WRITE_POLICY': 'back', 'CACHE_FLUSH_INTERVAL': '60000', 'CACHE_LEASE': '60000'}
 LONG = {**CALM, 'CACHE_LEASE': '60000'}
@@ -228,6 +229,64 @@ def test_cache_invalidate_loses_nothing_dirty():
         assert clients[0].cmd('SET', 'k', 'v') == 'OK' and states(clients[0], 'k') == 'MII'
         assert clients[1].cmd('CACHE.INVALIDATE', 'k') == 1
         assert [client.cmd('GET', 'k') for client in clients] == ['v'] * 3
+
+
+def test_cache_back_commands_over_several_keys_beside_writers():
+    """Six clients at three nodes keep writing a key: the commands that want it have it nevertheless."""
+    with Cluster(3, env={**CALM, 'CACHE_WRITE_POLICY': 'back'}) as cluster:
+        clients = settled(cluster)
+        wrong, counts, stopping = [], [0] * 6, threading.Event()
+
+        def write(number):
+            client = cluster.nodes[number % 3].client()
+            while not stopping.is_set():
+                try:
+                    client.cmd('SET', '{k}', f'v{number}')
+                    counts[number] += 1
+                except RespError as error:
+                    wrong.append(error)
+                    return
+        threads = [threading.Thread(target=write, args=(i,), daemon=True) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        wait_for('all to write', lambda: wrong or min(counts) > 50)
+        for i in range(20):
+            client, before = clients[i % 3], min(counts)
+            wait_for('the key to be written again', lambda: client.cmd('EXISTS', '{k}') == 1)
+            assert client.cmd('COPY', '{k}', '{k}copy', 'REPLACE') in (0, 1)
+            assert client.cmd('MSETNX', '{k}', 'v', '{k}copy', 'v') in (0, 1)
+            wait_for('a RENAME that finds the key', lambda: renamed(client))
+            assert clients[(i + 1) % 3].cmd('GET', '{k}renamed')[:1] == 'v'
+            wait_for('all to write', lambda: wrong or min(counts) > before)
+        stopping.set()
+        for thread in threads:
+            thread.join(10)
+        assert not wrong, wrong[0]
+
+
+def test_cache_back_a_command_whose_key_is_not_given_up_says_so():
+    """The owner of the key is stopped, under a lease that does not end."""
+    with Cluster(3, env={**BACK, 'REQUEST_TIMEOUT': '1500'}) as cluster:
+        one, two, three = settled(cluster)
+        key = next(key for key in (f'{{k{i}}}' for i in range(100)) if home(one, key) == 'n1')
+        assert three.cmd('SET', key, 'v') == 'OK' and states(one, key) == 'IIM'
+        cluster.nodes[2].signal(signal.SIGSTOP)
+        try:
+            said = one.cmd('RENAME', key, f'{key}x')
+        except RespError as error:
+            said = str(error)
+        cluster.nodes[2].signal(signal.SIGCONT)
+        assert said.startswith('BUSY ') and 'own' in said, said
+        assert wait_for('the key to be given up', lambda: two.cmd('RENAME', key, f'{key}x')) == 'OK' and three.cmd('GET', f'{key}x') == 'v'
+
+
+def renamed(client):
+    try:
+        return client.cmd('RENAME', '{k}', '{k}renamed') == 'OK'
+    except RespError as error: # it was renamed a moment before
+        if 'no such key' not in str(error):
+            raise AssertionError(str(error)) from error
+        return False
 
 
 def lines_of(client, keys, at):

@@ -25,6 +25,7 @@ struct home *home_new(const struct home_options *o, const struct home_io *io, ui
     map_init(&h->keys);
     tickets_init(h);
     list_init(&h->snooping);
+    list_init(&h->reserved);
     list_init(&h->order);
     return h;
 }
@@ -45,6 +46,7 @@ void home_free(struct home *h)
         list_each_safe(ref, &k->tickets) {
             free(CONTAINER_OF(ref, struct ticket_ref, in_key));
         }
+        free(k->reserved);
         free(k);
     }
     tickets_free(h);
@@ -126,7 +128,7 @@ static struct home_key *key_make(struct home *h, slice_t key)
 
 static void key_tidy(struct home *h, struct home_key *k)
 {
-    if (k->pins == 0 && k->state == HOME_I && k->writes == 0 && k->flushes == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
+    if (k->pins == 0 && k->reserved == NULL && k->state == HOME_I && k->writes == 0 && k->flushes == 0 && list_empty(&k->asking) && list_empty(&k->tickets)) {
         syn_assert(k->waiting == 0 && k->sharers == 0 && k->owner == NO_SLOT);
         map_remove(&h->keys, &k->by_key);
         list_remove(&k->order);
@@ -263,10 +265,10 @@ static void rename_state(struct home_key *k)
 }
 
 /* With write-back: whoever is granted a line before a command over several keys is in memory could write what that command then takes away, and before a
- * flush is, could read what that changes: its owner may have crashed since. */
+ * flush is, could read what that changes: its owner may have crashed since. And who were granted a line that such a command waits for would hold it up again. */
 static bool must_wait(const struct home *h, const struct home_key *k)
 {
-    return h->o.back && (k->writes > 0 || (k->flushes > 0 && is_stable(k)));
+    return h->o.back && (k->writes > 0 || k->reserved != NULL || (k->flushes > 0 && is_stable(k)));
 }
 
 static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t kind, uint64_t txn)
@@ -285,14 +287,27 @@ static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t ki
     step(h, k, ev, &(struct cause){.slot = slot, .kind = kind, .txn = txn});
 }
 
+static bool is_settled(const struct home_key *k)
+{
+    return k->owner == NO_SLOT && k->flushes == 0 && is_stable(k);
+}
+
 static void next(struct home *h, struct home_key *k)
 {
+    if (k->reserved != NULL && is_settled(k) && h->io.settled != NULL) {
+        h->io.settled(h->io.arg);
+    }
     while (is_stable(k) && !must_wait(h, k) && !list_empty(&k->asking)) {
         struct asking *a = CONTAINER_OF(k->asking.next, struct asking, link);
         struct asking one = *a;
         list_remove(&a->link);
         free(a);
         request(h, k, one.slot, one.kind, one.txn);
+        if (!list_empty(&k->asking) && CONTAINER_OF(k->asking.prev, struct asking, link)->slot == one.slot) {
+            struct list *it = k->asking.prev; /* it waits for an answer now: it keeps its place before those that came later */
+            list_remove(it);
+            list_push_front(&k->asking, it);
+        }
     }
 }
 
@@ -499,6 +514,15 @@ void home_applied(struct home *h, slice_t key, uint64_t ticket)
     key_tidy(h, k);
 }
 
+static void reservation_end(struct home_key *k)
+{
+    if (k->reserved != NULL) {
+        list_remove(&k->reserved->link);
+        free(k->reserved);
+        k->reserved = NULL;
+    }
+}
+
 bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, uint64_t *seq)
 {
     struct home_key *k = home_key_find(h, key);
@@ -509,7 +533,10 @@ bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, 
         return false;
     }
     k->writes--;
-    bool ours = slot != NO_SLOT && home_holder_lives(h, slot) && k->state == HOME_I && k->writes == 0 && k->newest == ticket && list_empty(&k->asking);
+    if (writer == 0 && k->writes == 0) { /* the last of the commands that were proposed meanwhile */
+        reservation_end(k);
+    }
+    bool ours = slot != NO_SLOT && home_holder_lives(h, slot) && k->state == HOME_I && !must_wait(h, k) && k->newest == ticket && list_empty(&k->asking);
     if (ours) {
         k->state = HOME_O;
         k->owner = slot;
@@ -561,10 +588,20 @@ void home_fenced(struct home *h, slice_t key)
     }
 }
 
+/* It is not made longer while it lasts, and when it is over those who wait for the key come before further commands: neither starves the other. */
 bool home_settle(struct home *h, slice_t key)
 {
-    struct home_key *k = home_key_find(h, key);
-    if (k == NULL || (k->owner == NO_SLOT && k->flushes == 0 && is_stable(k))) {
+    struct home_key *k = key_make(h, key);
+    if (k->reserved == NULL && k->writes > 0 && !list_empty(&k->asking)) {
+        return false;
+    }
+    if (k->reserved == NULL) {
+        k->reserved = malloc(sizeof *k->reserved);
+        syn_assert(k->reserved != NULL);
+        *k->reserved = (struct reservation){.key = k, .until_ms = h->now_ms + HOME_RESERVE_MS};
+        list_push_back(&h->reserved, &k->reserved->link);
+    }
+    if (is_settled(k)) {
         return true;
     }
     if (k->state == HOME_O) {
@@ -572,6 +609,33 @@ bool home_settle(struct home *h, slice_t key)
         snoop(h, k, CACHE_MSG_INV, bit(k->owner));
     }
     return false;
+}
+
+static void unreserve(struct home *h, struct home_key *k)
+{
+    reservation_end(k);
+    next(h, k);
+    key_tidy(h, k);
+}
+
+void home_unreserve(struct home *h, slice_t key)
+{
+    struct home_key *k = home_key_find(h, key);
+    if (k != NULL) {
+        unreserve(h, k);
+    }
+}
+
+void reservations_timers(struct home *h)
+{
+    while (reservations_deadline(h) <= h->now_ms) {
+        unreserve(h, CONTAINER_OF(h->reserved.next, struct reservation, link)->key);
+    }
+}
+
+uint64_t reservations_deadline(const struct home *h)
+{
+    return list_empty(&h->reserved) ? UINT64_MAX : CONTAINER_OF(h->reserved.next, struct reservation, link)->until_ms;
 }
 
 void home_info(struct home *h, slice_t key, struct home_key_info *out)

@@ -40,6 +40,7 @@ struct home_io {
     /* back; may be NULL. True: somebody has the right to fill the key, which a write in an owner's memory would not end. unfill proposes an UNFILL entry. */
     bool (*filling)(void *arg, slice_t key);
     void (*unfill)(void *arg, slice_t key);
+    void (*settled)(void *arg);        /* back; may be NULL. A key that is reserved has no owner any more: who waits for it may ask again */
 };
 
 struct home;
@@ -72,8 +73,10 @@ void home_applied_all(struct home *h, uint64_t ticket); /* everything was delete
 /* What home_flush or home_fence put into the log is applied. version 0: memory has something newer. */
 void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uint64_t version);
 void home_fenced(struct home *h, slice_t key);
-/* back, commands over several keys: true when nobody owns the key; else its owner is asked to give it up. */
+/* back, commands over several keys. True when nobody owns the key; else its owner is asked to give it up. Either way nobody is granted it from now on, until
+ * home_owned of nobody, home_unreserve, or a short time: so a command that is asked again finds its keys settled, however many others want them. */
 bool home_settle(struct home *h, slice_t key);
+void home_unreserve(struct home *h, slice_t key);
 
 struct home_key_info { enum home_state state; node_id_t owner; node_id_t sharers[64]; uint32_t n_sharers; };
 void home_info(struct home *h, slice_t key, struct home_key_info *out);

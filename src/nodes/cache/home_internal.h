@@ -7,7 +7,7 @@
 #include "utils/list.h"
 #include "utils/map.h"
 
-enum { HOME_HOLDERS_MAX = 64, HOME_RETRY_MS_MIN = 20, HOME_RETRY_MS_MAX = 500, NO_SLOT = 255 };
+enum { HOME_HOLDERS_MAX = 64, HOME_RETRY_MS_MIN = 20, HOME_RETRY_MS_MAX = 500, HOME_RESERVE_MS = 200, NO_SLOT = 255 };
 
 struct holder {
     node_id_t node;
@@ -26,6 +26,9 @@ struct holder {
 
 struct asking { struct list link; uint64_t txn; uint8_t slot; uint8_t kind; };
 
+/* A key that a command over several keys waits for: nobody becomes its owner until the command is done, or until its time is over. */
+struct reservation { struct list link; struct home_key *key; uint64_t until_ms; };
+
 struct ticket_ref { struct list in_key; struct ticket *ticket; };
 struct ticket { struct map_node by_no; uint64_t no; uint32_t keys; bool closed; };
 
@@ -35,6 +38,7 @@ struct home_key {
     struct list snooping;    /* home.snooping while waiting != 0; else unlinked (next NULL) */
     struct list asking;      /* requests that wait, in order */
     struct list tickets;     /* struct ticket_ref */
+    struct reservation *reserved; /* NULL: not */
     uint64_t sharers, waiting;
     uint64_t snoop_seq, resend_ms;
     uint64_t flush_txn;      /* the one that was put into the log last, 0: it is in memory */
@@ -63,6 +67,7 @@ struct home {
     uint64_t notices_ms;     /* when they are looked at */
     uint32_t n_listeners;    /* holders that listen, whether their leases live or not */
     struct list snooping;
+    struct list reserved;    /* struct reservation, in the order of their ends */
     struct list order;       /* all keys, from who is next to lose its copies to the newest */
     struct home_stats stats;
 };
@@ -71,6 +76,8 @@ struct home {
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
 void home_fence_key(struct home *h, struct home_key *k); /* in L: proposes its fence, now or later */
 struct home_key *home_key_find(struct home *h, slice_t key);
+void reservations_timers(struct home *h);
+uint64_t reservations_deadline(const struct home *h);
 /* home_tickets.c */
 void tickets_init(struct home *h);
 void tickets_free(struct home *h);

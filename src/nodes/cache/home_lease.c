@@ -230,12 +230,14 @@ void home_timers(struct home *h)
         }
     }
     resend(h);
+    reservations_timers(h);
     notices_timers(h);
 }
 
 uint64_t home_deadline(const struct home *h)
 {
-    uint64_t at = notices_deadline(h);
+    uint64_t at = notices_deadline(h), reserved = reservations_deadline(h);
+    at = reserved < at ? reserved : at;
     if (!h->active) { /* instants that stay where they are, however often somebody asks meanwhile */
         at = h->now_ms < active_at(h) ? active_at(h) : at;
         for (uint32_t i = 0; i < h->n_holders; i++) {
