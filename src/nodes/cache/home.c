@@ -107,7 +107,7 @@ static void keys_bound(struct home *h, const struct home_key *but)
     }
 }
 
-static struct home_key *key_make(struct home *h, slice_t key)
+struct home_key *home_key_make(struct home *h, slice_t key)
 {
     struct home_key *k = home_key_find(h, key);
     if (k != NULL) {
@@ -287,14 +287,14 @@ static void request(struct home *h, struct home_key *k, uint8_t slot, uint8_t ki
     step(h, k, ev, &(struct cause){.slot = slot, .kind = kind, .txn = txn});
 }
 
-static bool is_settled(const struct home_key *k)
+bool home_key_settled(const struct home_key *k)
 {
     return k->owner == NO_SLOT && k->flushes == 0 && is_stable(k);
 }
 
 static void next(struct home *h, struct home_key *k)
 {
-    if (k->reserved != NULL && is_settled(k) && h->io.settled != NULL) {
+    if (k->reserved != NULL && home_key_settled(k) && h->io.settled != NULL) {
         h->io.settled(h->io.arg);
     }
     while (is_stable(k) && !must_wait(h, k) && !list_empty(&k->asking)) {
@@ -422,7 +422,7 @@ static void on_ack(struct home *h, uint8_t slot, const struct cache_msg *m)
     struct home_key *k = home_key_find(h, m->key);
     bool answers = k != NULL && k->waiting & bit(slot) && (m->seq == k->snoop_seq || MUTANT("S63")), taken = true;
     if (m->dirty) { /* if late: it is never dropped, memory judges by the version */
-        k = key_make(h, m->key);
+        k = home_key_make(h, m->key);
         taken = propose_flush(h, k, slot, m);
     }
     if (answers && taken) {
@@ -437,7 +437,7 @@ static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
     if (!h->active || slot == NO_SLOT || !home_holder_lives(h, slot)) {
         return; /* asked again under a lease */
     }
-    struct home_key *k = key_make(h, m->key);
+    struct home_key *k = home_key_make(h, m->key);
     h->stats.bus_rd += m->kind == CACHE_MSG_GETS;
     h->stats.bus_rdx += m->kind == CACHE_MSG_GETX;
     h->stats.bus_upgr += m->kind == CACHE_MSG_UPGR;
@@ -447,7 +447,7 @@ static void on_request(struct home *h, uint8_t slot, const struct cache_msg *m)
 /* Of who has not reported until this home had to begin: others may have read what memory had instead, so what it writes is lost, however often it comes. */
 static void on_flush(struct home *h, uint8_t slot, const struct cache_msg *m)
 {
-    struct home_key *k = key_make(h, m->key);
+    struct home_key *k = home_key_make(h, m->key);
     struct holder *o = &h->holders[slot];
     bool in_log = k->flush_txn == m->txn && k->flush_slot == slot;
     bool is_out = h->active || (h->o.unholds && !o->held);
@@ -490,7 +490,7 @@ bool home_on(struct home *h, node_id_t from, const struct cache_msg *m)
 
 void home_proposed(struct home *h, node_id_t writer, slice_t key)
 {
-    struct home_key *k = key_make(h, key);
+    struct home_key *k = home_key_make(h, key);
     uint8_t slot = writer != 0 ? home_holder(h, writer) : NO_SLOT;
     k->writes++;
     h->stats.writes++;
@@ -503,7 +503,7 @@ void home_proposed(struct home *h, node_id_t writer, slice_t key)
 /* The writer's own copy went when it was proposed. If it has one now, it gave the write up and read again: what is older than the write. */
 void home_applied(struct home *h, slice_t key, uint64_t ticket)
 {
-    struct home_key *k = key_make(h, key);
+    struct home_key *k = home_key_make(h, key);
     k->newest = ticket;
     if (copies(k) != 0) { /* somebody got a copy since it was proposed */
         step(h, k, HOME_WRITE_O, &(struct cause){.slot = NO_SLOT});
@@ -512,15 +512,6 @@ void home_applied(struct home *h, slice_t key, uint64_t ticket)
         ticket_waits(h, k, ticket);
     }
     key_tidy(h, k);
-}
-
-static void reservation_end(struct home_key *k)
-{
-    if (k->reserved != NULL) {
-        list_remove(&k->reserved->link);
-        free(k->reserved);
-        k->reserved = NULL;
-    }
 }
 
 bool home_owned(struct home *h, node_id_t writer, slice_t key, uint64_t ticket, uint64_t *seq)
@@ -559,7 +550,7 @@ void home_applied_all(struct home *h, uint64_t ticket)
 
 void home_flushed(struct home *h, node_id_t from, slice_t key, uint64_t txn, uint64_t version)
 {
-    struct home_key *k = key_make(h, key);
+    struct home_key *k = home_key_make(h, key);
     uint8_t slot = home_holder(h, from);
     bool awaits = k->state == HOME_OF || k->state == HOME_XF;
     k->flushes -= k->flushes > 0;
@@ -588,54 +579,18 @@ void home_fenced(struct home *h, slice_t key)
     }
 }
 
-/* It is not made longer while it lasts, and when it is over those who wait for the key come before further commands: neither starves the other. */
-bool home_settle(struct home *h, slice_t key)
+void home_key_take_back(struct home *h, struct home_key *k)
 {
-    struct home_key *k = key_make(h, key);
-    if (k->reserved == NULL && k->writes > 0 && !list_empty(&k->asking)) {
-        return false;
-    }
-    if (k->reserved == NULL) {
-        k->reserved = malloc(sizeof *k->reserved);
-        syn_assert(k->reserved != NULL);
-        *k->reserved = (struct reservation){.key = k, .until_ms = h->now_ms + HOME_RESERVE_MS};
-        list_push_back(&h->reserved, &k->reserved->link);
-    }
-    if (is_settled(k)) {
-        return true;
-    }
     if (k->state == HOME_O) {
         k->state = HOME_X; /* as for a new owner, and then there is none */
         snoop(h, k, CACHE_MSG_INV, bit(k->owner));
     }
-    return false;
 }
 
-static void unreserve(struct home *h, struct home_key *k)
+void home_key_go_on(struct home *h, struct home_key *k)
 {
-    reservation_end(k);
     next(h, k);
     key_tidy(h, k);
-}
-
-void home_unreserve(struct home *h, slice_t key)
-{
-    struct home_key *k = home_key_find(h, key);
-    if (k != NULL) {
-        unreserve(h, k);
-    }
-}
-
-void reservations_timers(struct home *h)
-{
-    while (reservations_deadline(h) <= h->now_ms) {
-        unreserve(h, CONTAINER_OF(h->reserved.next, struct reservation, link)->key);
-    }
-}
-
-uint64_t reservations_deadline(const struct home *h)
-{
-    return list_empty(&h->reserved) ? UINT64_MAX : CONTAINER_OF(h->reserved.next, struct reservation, link)->until_ms;
 }
 
 void home_info(struct home *h, slice_t key, struct home_key_info *out)

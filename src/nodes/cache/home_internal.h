@@ -76,6 +76,12 @@ struct home {
 void home_acked(struct home *h, struct home_key *k, uint8_t slot, const struct cache_msg *dirty, bool over);
 void home_fence_key(struct home *h, struct home_key *k); /* in L: proposes its fence, now or later */
 struct home_key *home_key_find(struct home *h, slice_t key);
+struct home_key *home_key_make(struct home *h, slice_t key);
+bool home_key_settled(const struct home_key *k);                    /* nobody owns it, nor is about to */
+void home_key_take_back(struct home *h, struct home_key *k);        /* its owner, if it has one, is asked to give it up */
+void home_key_go_on(struct home *h, struct home_key *k);            /* serves who waits, if nothing is in the way; the key may be gone afterwards */
+/* home_reserve.c */
+void reservation_end(struct home_key *k);
 void reservations_timers(struct home *h);
 uint64_t reservations_deadline(const struct home *h);
 /* home_tickets.c */
