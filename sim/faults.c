@@ -319,6 +319,12 @@ void faults_event(struct sim *s, const struct sim_event *ev)
     sim_at(s, s->now_us + interval(s, f), SIM_FAULT, 0, f, 0, NULL);
 }
 
+/* A bit that flipped may be in messages that only its node and one that is dead have: no other is missing for good then. */
+static bool may_stay_dead(const struct sim *s, const struct sim_node *n)
+{
+    return s->r->fired[FAULT_DISK_FLIP] == 0 || s->wiped_node == n->index + 1;
+}
+
 /* F2. In some seeds a minority stays dead for good, and the rest must live with it. */
 void faults_heal(struct sim *s)
 {
@@ -339,7 +345,7 @@ void faults_heal(struct sim *s)
         n->crash_after_effects = -1;
         n->crash_loop = 0;
         n->busy_until_us = n->busy_until_us > s->now_us + 1000000 ? s->now_us + 1000000 : n->busy_until_us;
-        if (leave > 0 && prng_chance(&s->prng, 500000)) {
+        if (leave > 0 && may_stay_dead(s, n) && prng_chance(&s->prng, 500000)) {
             leave--;
             sim_node_die(s, n, DEATH_POWER);
             n->dead_for_good = true;
